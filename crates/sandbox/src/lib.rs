@@ -1,0 +1,17 @@
+//! Makes sandboxes: isolated places where the processes of an agent run.
+//!
+//! [`provider`] is the seam: what every maker of sandboxes promises, and the recipe for
+//! adding one. [`oci`] is the embedded maker. [`doctor`] says what this host can do.
+//!
+//! This crate never decides *whether* a sandbox should exist: it makes, lists and destroys
+//! what it is told, and reports what it sees.
+
+mod provider;
+
+pub mod doctor;
+pub mod oci;
+
+pub use provider::{
+    Abilities, Description, DiskLimit, GuestStream, Isolation, LimitHits, Link, Mount, Observed,
+    Phase, Provider, ProviderError, Resources, Rootfs, Sandbox, SandboxId, SandboxIdError, Spec,
+};

@@ -1,0 +1,336 @@
+//! The provider seam: what makes sandboxes, and what it promises.
+//!
+//! A provider starts our guest as the first process of an isolated place and hands back one
+//! duplex byte stream to it, nothing more. It never speaks the guest's protocol, never keeps
+//! state that matters beyond its sandboxes, and never decides that one should go.
+//!
+//! ```text
+//!   (absent) --create--> Running --guest or host dies--> Dead
+//!       ^                   |                             |
+//!       +------destroy------+-----------destroy-----------+     (HalfMade --destroy--> absent)
+//! ```
+//!
+//! # How to add a provider
+//!
+//! 1. Make `src/<name>.rs` (and `src/<name>/`), with a `Config`, a `probe` that really tries
+//!    whether this host can do it and says why not, and a type that implements [`Provider`].
+//! 2. `create` gives the guest (`crate::GUEST`) one byte stream as its descriptor 0 and waits
+//!    for nothing else. When it fails, or its future is dropped, what it made so far stays
+//!    visible to `list` and removable by `destroy`.
+//! 3. `list` looks at the backend (processes, directories, labels), never at a list of its own
+//!    in memory: after a `kill -9` of the server it must see what was left behind.
+//! 4. `destroy` may be called at any time, twice, for what never existed. It returns when
+//!    nothing is left: no process, mount, control group, file.
+//! 5. Never give less than was asked: refuse, or name it in [`Description::lost`].
+//! 6. Run the conformance suite (`tests/`) against it.
+
+use std::{fmt, path::PathBuf, str::FromStr};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Makes, lists and destroys sandboxes. See the module head for the contract.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// What the sandboxes of this provider can do and how well they isolate.
+    fn abilities(&self) -> Abilities;
+
+    /// Makes a sandbox with the guest started and its stream connected. Nothing is negotiated
+    /// on the stream yet.
+    async fn create(&self, spec: &Spec) -> Result<Sandbox, ProviderError>;
+
+    /// Everything of ours that exists in any form: running, dead, half made.
+    async fn list(&self) -> Result<Vec<Observed>, ProviderError>;
+
+    /// Which limits the sandbox has hit so far. Valid until it is destroyed.
+    async fn limits(&self, id: &SandboxId) -> Result<LimitHits, ProviderError>;
+
+    /// Removes the sandbox with everything in it. Absent is success.
+    async fn destroy(&self, id: &SandboxId) -> Result<(), ProviderError>;
+}
+
+/// The stream to a guest: bytes both ways, ordered and reliable. It ends when the guest ends.
+pub type GuestStream = Box<dyn Link>;
+
+/// Anything that can carry the link.
+pub trait Link: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Link for T {}
+
+/// The name of a sandbox, chosen by the caller: 1 to 64 of `a-z`, `0-9` and `-`, beginning and
+/// ending with a letter or digit, so that it is safe as a file and control group name.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SandboxId(String);
+
+/// Why a text is not a sandbox id.
+#[derive(Debug, thiserror::Error)]
+#[error("a sandbox id is 1 to 64 of a-z, 0-9 and -, beginning and ending with a letter or digit")]
+pub struct SandboxIdError;
+
+/// What to make.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Must not be in use; see [`ProviderError::InUse`].
+    pub id: SandboxId,
+    /// What the processes inside see as `/`.
+    pub rootfs: Rootfs,
+    /// The limits.
+    pub resources: Resources,
+    /// Host files and directories shown inside, read-only.
+    pub read_only: Vec<Mount>,
+    /// The name the sandbox believes its machine has.
+    pub hostname: String,
+}
+
+/// A root file system. It is never written to: what is writable is a disk of the sandbox's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rootfs {
+    /// The programs of this machine (`/usr` and a few harmless files of `/etc`), nothing else.
+    Host,
+    /// A directory on the host that looks like a root directory.
+    Directory(PathBuf),
+    /// A tar file on the host, unpacked once and shared by all sandboxes that name it.
+    Tarball(PathBuf),
+}
+
+/// The limits of one sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resources {
+    /// Bytes of memory, page cache included, swap not allowed.
+    pub memory_bytes: u64,
+    /// Thousandths of one processor.
+    pub cpu_millis: u32,
+    /// Processes and threads at one time.
+    pub pids: u32,
+    /// Bytes that files may take in all writable places together.
+    pub disk_bytes: u64,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        const GIB: u64 = 1 << 30;
+        Self { memory_bytes: GIB, cpu_millis: 1000, pids: 512, disk_bytes: 5 * GIB }
+    }
+}
+
+/// A host path shown inside a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// Absolute path on the host: a file or a directory.
+    pub source: PathBuf,
+    /// Absolute path inside, below `/opt/hostel`.
+    pub target: PathBuf,
+}
+
+/// A sandbox that was just made.
+pub struct Sandbox {
+    /// The name it was asked for with.
+    pub id: SandboxId,
+    /// The link to its guest.
+    pub stream: GuestStream,
+    /// What was obtained.
+    pub description: Description,
+}
+
+/// What a sandbox is made of, to be shown to the user.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Description {
+    /// The provider's name: `oci`.
+    pub provider: &'static str,
+    /// The runtime with its version, for example `embedded libcontainer 0.7` or `runc 1.1.5`.
+    pub runtime: String,
+    /// What stands between the sandbox and the host.
+    pub isolation: Isolation,
+    /// What this host could not give, one sentence each.
+    pub lost: Vec<String>,
+    /// How the disk limit is kept.
+    pub disk: DiskLimit,
+}
+
+/// What stands between a sandbox and its host, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// Namespaces of one kernel; the sandbox's user ids are those of the host.
+    Namespaces,
+    /// Namespaces of one kernel, a user namespace with ids of the sandbox's own among them.
+    UserNamespace,
+    /// A kernel in user space (gVisor).
+    UserspaceKernel,
+}
+
+/// How the disk limit of a sandbox is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskLimit {
+    /// A sparse file holding an ext4 file system.
+    LoopExt4,
+    /// A file system in memory: what is written counts as the sandbox's memory.
+    Tmpfs,
+}
+
+/// What a provider's sandboxes can do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Abilities {
+    /// The provider's name.
+    pub provider: &'static str,
+    /// The runtime with its version.
+    pub runtime: String,
+    /// What stands between its sandboxes and the host.
+    pub isolation: Isolation,
+    /// What this host cannot give, one sentence each.
+    pub lost: Vec<String>,
+    /// Whether memory, cpu and process limits are kept by the kernel.
+    pub limits: bool,
+}
+
+/// A sandbox that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Observed {
+    /// Its name.
+    pub id: SandboxId,
+    /// Its state.
+    pub phase: Phase,
+}
+
+/// The state of a sandbox, as seen from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Its first process lives.
+    Running,
+    /// It was made, and its first process has ended.
+    Dead,
+    /// Its making was cut short, or is under way.
+    HalfMade,
+}
+
+/// How often a sandbox ran into its limits, counted by the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LimitHits {
+    /// Processes killed because the sandbox's memory was used up.
+    pub oom_kills: u64,
+    /// Processes or threads refused because there were too many.
+    pub pids_refused: u64,
+}
+
+/// Why a provider could not do as told.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProviderError {
+    /// A sandbox of this name exists, in whatever state; destroy it first.
+    #[error("sandbox {id} exists already")]
+    InUse {
+        /// The name.
+        id: SandboxId,
+    },
+    /// No sandbox of this name.
+    #[error("sandbox {id} does not exist")]
+    Absent {
+        /// The name.
+        id: SandboxId,
+    },
+    /// The specification asks for what cannot be.
+    #[error("the sandbox's {field} cannot be used: {reason}")]
+    Spec {
+        /// Which part of the [`Spec`].
+        field: &'static str,
+        /// What is wrong with it, in words.
+        reason: String,
+    },
+    /// All places for sandboxes are taken.
+    #[error("no room for another sandbox: {limit} exist")]
+    Full {
+        /// How many there can be.
+        limit: u32,
+    },
+    /// The host refused a step.
+    #[error("cannot {step}")]
+    Host {
+        /// The step, as in "cannot copy the disk image".
+        step: String,
+        /// What the kernel said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The runtime could not make the container.
+    #[error("{runtime} could not make the container: {reason}")]
+    Runtime {
+        /// Which runtime.
+        runtime: String,
+        /// What it said, with causes.
+        reason: String,
+    },
+    /// A step took longer than it may.
+    #[error("{step} took longer than {seconds} seconds")]
+    TimedOut {
+        /// The step, as in "making the container".
+        step: &'static str,
+        /// The bound.
+        seconds: u64,
+    },
+}
+
+impl SandboxId {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SandboxId {
+    type Err = SandboxIdError;
+
+    fn from_str(text: &str) -> Result<Self, SandboxIdError> {
+        let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        let fits = (1..=64).contains(&text.len()) && text.bytes().all(inner);
+        let edges = !text.starts_with('-') && !text.ends_with('-');
+        (fits && edges).then(|| Self(text.to_owned())).ok_or(SandboxIdError)
+    }
+}
+
+impl TryFrom<String> for SandboxId {
+    type Error = SandboxIdError;
+
+    fn try_from(text: String) -> Result<Self, SandboxIdError> {
+        text.parse()
+    }
+}
+
+impl From<SandboxId> for String {
+    fn from(id: SandboxId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for SandboxId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for SandboxId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_that_are_safe_names_are_accepted() {
+        for text in ["a", "sbx-01", &"z".repeat(64)] {
+            assert_eq!(text.parse::<SandboxId>().unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn ids_that_could_mean_another_place_are_refused() {
+        for text in ["", ".", "..", "a/b", "A", "-a", "a-", "a_b", "a\n", "é", &"z".repeat(65)] {
+            assert!(text.parse::<SandboxId>().is_err(), "{text:?} was accepted");
+        }
+    }
+}
