@@ -190,6 +190,15 @@ pub enum Body {
         /// What it used.
         model_usage: ModelUsage,
     },
+    /// Something the claude CLI said that this server does not know, as it was said. An extension:
+    /// a newer CLI's frames are kept rather than lost.
+    #[serde(rename = "hostel.frame")]
+    HostelFrame {
+        /// The frame's own type, with its subtype behind a slash.
+        kind: String,
+        /// The frame.
+        frame: Value,
+    },
 }
 
 /// What a policy made of a tool call.
@@ -382,6 +391,7 @@ impl Body {
             Body::ThreadStatusTerminated { .. } => "session.thread_status_terminated",
             Body::ModelRequestStart {} => "span.model_request_start",
             Body::ModelRequestEnd { .. } => "span.model_request_end",
+            Body::HostelFrame { .. } => "hostel.frame",
         }
     }
 }
