@@ -1,0 +1,51 @@
+//! Paired, interleaved runs: in each round ours and the baseline run once, in alternating order,
+//! so that a slow minute of the machine falls on both.
+
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::samples::{Samples, Summary};
+
+/// Rounds whose times are thrown away: caches and files are warm afterwards, for both alike.
+const WARM_UP: usize = 3;
+
+/// Runs both sides `rounds` times and returns ours and the baseline's summary.
+pub fn interleaved(
+    rounds: usize,
+    mut ours: impl FnMut() -> Result<Duration>,
+    mut baseline: impl FnMut() -> Result<Duration>,
+) -> Result<(Summary, Summary)> {
+    let (mut mine, mut theirs) = (Samples::default(), Samples::default());
+    for round in 0..WARM_UP + rounds {
+        let (first, second) = if round % 2 == 0 {
+            let first = ours()?;
+            (first, baseline()?)
+        } else {
+            let second = baseline()?;
+            (ours()?, second)
+        };
+        if round >= WARM_UP {
+            mine.add(first);
+            theirs.add(second);
+        }
+    }
+    Ok((mine.summary(), theirs.summary()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sides_run_equally_often_and_take_turns_at_being_first() {
+        let order = std::cell::RefCell::new(String::new());
+        let run = |name: char| {
+            order.borrow_mut().push(name);
+            Ok(Duration::from_millis(1))
+        };
+        let (ours, theirs) = interleaved(2, || run('o'), || run('b')).expect("both sides succeed");
+        assert_eq!(*order.borrow(), "obboobboob");
+        assert_eq!((ours.runs, theirs.runs), (2, 2));
+    }
+}
