@@ -1,0 +1,202 @@
+//! What a stream can be opened for, and how the opened side answers.
+
+use serde::{Deserialize, Serialize};
+
+/// The first message of a stream: what the stream is for.
+///
+/// All but [`Open::Accepted`] go from the host to the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "open", rename_all = "snake_case")]
+pub enum Open {
+    /// Agrees on a generation. Must be the first stream of a link; answered with
+    /// [`Opened::Hello`], after which the stream is closed.
+    Hello {
+        /// The generations the host speaks.
+        generations: Vec<u32>,
+    },
+    /// Starts a process. Answered with [`Opened::Ok`] when it runs; then [`crate::HostFrame`]s
+    /// and [`crate::GuestFrame`]s flow until [`crate::GuestFrame::Exit`]. The end of the stream
+    /// kills the process and everything below it.
+    Spawn(ProcessSpec),
+    /// Connects to a port of the sandbox's loopback; raw bytes follow both ways.
+    Dial {
+        /// The port on 127.0.0.1 inside.
+        port: u16,
+    },
+    /// Listens on a port of the sandbox's loopback. Answered with [`Opened::Listening`]. Each
+    /// connection becomes an [`Open::Accepted`] stream. The end of this stream stops listening.
+    Listen {
+        /// The port on 127.0.0.1 inside; 0 lets the guest choose.
+        port: u16,
+        /// Comes back with every accepted connection.
+        tag: String,
+    },
+    /// Writes a tar archive below a directory. Answered with [`Opened::Ok`]; then the host sends
+    /// [`crate::ArchiveFrame`]s up to `End`, and the guest answers with one `End` or `Failed`.
+    ///
+    /// Entries are confined below the directory: an absolute path, `..`, a path that passes
+    /// through a symbolic link, and a device are refused, and setuid, setgid and sticky bits
+    /// are dropped.
+    Unpack {
+        /// An absolute directory inside; made when it is missing.
+        dir: String,
+    },
+    /// Reads files as a tar archive. Answered with [`Opened::Ok`]; then the guest sends
+    /// [`crate::ArchiveFrame`]s up to `End` or `Failed`.
+    Pack {
+        /// What to take, relative to `base`; `.` takes everything.
+        paths: Vec<String>,
+        /// An absolute directory inside; names in the archive are relative to it.
+        base: String,
+    },
+    /// Asks how the sandbox does. Answered with [`Opened::Stats`], after which the stream is
+    /// closed.
+    Stats,
+    /// From the guest to the host: somebody connected to a port that [`Open::Listen`] opened.
+    /// Raw bytes follow both ways.
+    Accepted {
+        /// The tag of the [`Open::Listen`].
+        tag: String,
+    },
+}
+
+/// The opened side's answer to an [`Open`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "opened", rename_all = "snake_case")]
+pub enum Opened {
+    /// Agreed; the stream's content follows.
+    Ok,
+    /// The answer to [`Open::Hello`].
+    Hello(Hello),
+    /// The answer to [`Open::Listen`].
+    Listening {
+        /// The port that is listened on.
+        port: u16,
+    },
+    /// The answer to [`Open::Stats`].
+    Stats(Stats),
+    /// Not agreed; the stream ends.
+    Err(Refusal),
+}
+
+/// Why something was not done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// The kind, for programs.
+    pub code: ErrorCode,
+    /// The facts, for people.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal of a kind with its facts.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// The kinds of refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ErrorCode {
+    /// The message could not be understood or makes no sense.
+    BadRequest,
+    /// The guest does not know this `open`; it is of an older generation.
+    Unsupported,
+    /// Something was asked before the hello.
+    HelloFirst,
+    /// The two sides speak no common generation.
+    NoCommonGeneration,
+    /// The program or file is not there.
+    NotFound,
+    /// The working or base directory is not there or is not a directory.
+    BadDirectory,
+    /// The program is there but may not or cannot be run.
+    NotExecutable,
+    /// The sandbox's user may not do this.
+    Denied,
+    /// Nothing listens on the port.
+    ConnectionRefused,
+    /// The port is taken.
+    PortInUse,
+    /// A bound on how many was reached.
+    TooMany,
+    /// An archive tried to leave its directory or to bring what it may not.
+    Confined,
+    /// The operating system refused for another reason.
+    Failed,
+    /// A code of a newer generation.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What the guest says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// The generation both sides speak from now on.
+    pub generation: u32,
+    /// The guest's version.
+    pub version: String,
+    /// The guest's process id in its own namespace: 1 in a sandbox.
+    pub pid: u32,
+    /// The user it and every process run as.
+    pub uid: u32,
+}
+
+/// A process to start.
+///
+/// Its `Debug` shows the names of the environment variables only, because values may be secrets.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessSpec {
+    /// The program and its arguments. A program without `/` is looked up in the `PATH` of `env`;
+    /// a relative one with `/` is relative to `cwd`.
+    pub argv: Vec<String>,
+    /// The whole environment: nothing is inherited. The last of equal names counts.
+    pub env: Vec<(String, String)>,
+    /// The working directory; must exist.
+    pub cwd: String,
+    /// Gives the process a terminal of this size for stdin, stdout and stderr, all of whose
+    /// output arrives as stdout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<WindowSize>,
+}
+
+impl std::fmt::Debug for ProcessSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&str> = self.env.iter().map(|(name, _)| name.as_str()).collect();
+        f.debug_struct("ProcessSpec")
+            .field("argv", &self.argv)
+            .field("env", &names)
+            .field("cwd", &self.cwd)
+            .field("terminal", &self.terminal)
+            .finish()
+    }
+}
+
+/// The size of a terminal, in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowSize {
+    /// Lines.
+    pub rows: u16,
+    /// Characters in a line.
+    pub cols: u16,
+}
+
+/// How the sandbox does, seen from inside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Stats {
+    /// Processes alive, the guest's own included.
+    pub processes: u64,
+    /// Resident memory of all processes in bytes; shared pages count once per process.
+    pub memory_bytes: u64,
+    /// CPU time of all processes, living and reaped, in milliseconds.
+    pub cpu_ms: u64,
+    /// Bytes used on the workspace's file system.
+    pub disk_used_bytes: u64,
+    /// Size of the workspace's file system in bytes.
+    pub disk_total_bytes: u64,
+    /// Time since the guest started, in milliseconds.
+    pub uptime_ms: u64,
+}
