@@ -1,0 +1,108 @@
+//! What a sandbox may reach.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::error::Invalid;
+use crate::limits;
+use crate::patch::Patch;
+use crate::read::{At, Fields, NOT_SERVED, Read, quoted};
+
+/// What a sandbox may reach, resolved.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Networking {
+    /// Every public host.
+    #[default]
+    Unrestricted,
+    /// The named hosts only.
+    Limited(Limited),
+}
+
+/// The hosts that a limited sandbox may reach.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limited {
+    /// Host names, or `*.` and a domain for every name below it (not the domain itself).
+    pub allowed_hosts: Vec<String>,
+    /// Whether the hosts of the agent's MCP servers are allowed as well.
+    pub allow_mcp_servers: bool,
+    /// Always false: not served yet.
+    pub allow_package_managers: bool,
+}
+
+/// `networking` as a request gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkingParams {
+    /// Every public host.
+    Unrestricted,
+    /// The named hosts only; keys that are absent keep what is stored, null resets them.
+    Limited {
+        /// Host names.
+        allowed_hosts: Patch<Vec<String>>,
+        /// Whether the hosts of MCP servers are allowed.
+        allow_mcp_servers: Patch<bool>,
+    },
+}
+
+impl Read for NetworkingParams {
+    fn read(value: Value, at: At<'_>) -> Result<NetworkingParams, Invalid> {
+        let mut fields = Fields::of(value, at)?;
+        match fields.tag("type")?.as_str() {
+            "unrestricted" => fields.finish().map(|()| NetworkingParams::Unrestricted),
+            "limited" => {
+                let allowed_hosts = fields.patch::<Vec<String>>("allowed_hosts")?;
+                let allow_mcp_servers = fields.patch("allow_mcp_servers")?;
+                if fields.optional("allow_package_managers")?.unwrap_or(false) {
+                    return Err(at.key("allow_package_managers").invalid(format!("true is {NOT_SERVED}")));
+                }
+                fields.finish()?;
+                if let Patch::Value(hosts) = &allowed_hosts {
+                    check_hosts(hosts, at.key("allowed_hosts"))?;
+                }
+                Ok(NetworkingParams::Limited { allowed_hosts, allow_mcp_servers })
+            }
+            other => Err(at.key("type").invalid(format!("must be `unrestricted` or `limited`, got {}", quoted(other)))),
+        }
+    }
+}
+
+impl NetworkingParams {
+    /// What holds after merging into what is stored.
+    #[must_use]
+    pub fn merge(self, stored: &Networking) -> Networking {
+        match self {
+            NetworkingParams::Unrestricted => Networking::Unrestricted,
+            NetworkingParams::Limited { allowed_hosts, allow_mcp_servers } => {
+                let mut limited = match stored {
+                    Networking::Limited(limited) => limited.clone(),
+                    Networking::Unrestricted => Limited::default(),
+                };
+                allowed_hosts.apply_or_default(&mut limited.allowed_hosts);
+                allow_mcp_servers.apply_or_default(&mut limited.allow_mcp_servers);
+                Networking::Limited(limited)
+            }
+        }
+    }
+}
+
+fn check_hosts(hosts: &[String], at: At<'_>) -> Result<(), Invalid> {
+    limits::items(hosts.len(), limits::ALLOWED_HOSTS, at)?;
+    for (index, host) in hosts.iter().enumerate() {
+        if !is_host(host.strip_prefix("*.").unwrap_or(host)) {
+            let rule = "must be a host name, or `*.` and a domain, without scheme, port or path";
+            return Err(at.index(index).invalid(format!("{rule}, got {}", quoted(host))));
+        }
+    }
+    Ok(())
+}
+
+/// Whether every label is one of the DNS (RFC 1123), which IPv4 addresses are as well.
+fn is_host(host: &str) -> bool {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+    };
+    host.len() <= 253 && host.split('.').all(label)
+}
