@@ -9,6 +9,7 @@
 mod provider;
 
 pub mod doctor;
+pub mod guest_channel;
 pub mod oci;
 
 pub use provider::{

@@ -1,0 +1,150 @@
+//! The host's side of the link: everything the host does inside a sandbox goes through here.
+//!
+//! A provider hands over one duplex byte stream to a fresh guest. [`Guest::connect`] agrees on a
+//! generation and puts a multiplexer on the stream; from then on every process, port and archive
+//! is a stream of its own with its own flow control, so none of them can hold up another.
+//!
+//! The guest is not trusted: whatever it sends is bounded and checked, and nonsense ends the
+//! stream or the link with a typed error. This module never starts a guest (a provider does) and
+//! never decides what runs in it.
+//!
+//! The link lives as long as anything that came out of it: when the last [`Guest`],
+//! [`Incoming`], [`Process`] or [`GuestIo`] is dropped it ends, the guest exits, and with it
+//! everything in the sandbox.
+
+mod archive;
+mod embedded;
+mod error;
+mod incoming;
+mod link;
+mod process;
+mod stream;
+
+use std::{future::Future, sync::Arc};
+
+use protocol::{Open, Opened};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+pub use archive::Packed;
+pub use embedded::{GUEST, GUEST_SHA256};
+pub use error::{LinkError, SpawnError};
+pub use incoming::Incoming;
+pub use process::{Output, Process, ProcessInput, ProcessOutput};
+pub use protocol::{ErrorCode, Exit, Hello, ProcessSpec, Refusal, Stats, WindowSize};
+pub use stream::GuestIo;
+
+use crate::GuestStream;
+use link::Link;
+
+/// The host's handle of one guest. Clones are cheap and equal.
+#[derive(Clone)]
+pub struct Guest {
+    link: Arc<Link>,
+    hello: Arc<Hello>,
+}
+
+impl Guest {
+    /// Agrees on a generation with the guest behind a stream.
+    ///
+    /// Bounded in time: a guest that does not answer within ten seconds is given up. Must be
+    /// called within a tokio runtime, which then drives the link.
+    pub async fn connect(stream: GuestStream) -> Result<(Self, Incoming), LinkError> {
+        let (link, incoming) = Link::start(stream);
+        let open = Open::Hello { generations: vec![protocol::GENERATION] };
+        let hello = match link.open(&open).await? {
+            (_, Opened::Hello(hello)) => hello,
+            _ => return Err(LinkError::UnexpectedAnswer),
+        };
+        if hello.generation != protocol::GENERATION {
+            return Err(LinkError::UnexpectedAnswer);
+        }
+        Ok((Self { link, hello: Arc::new(hello) }, incoming))
+    }
+
+    /// What the guest said of itself.
+    pub fn hello(&self) -> &Hello {
+        &self.hello
+    }
+
+    /// Starts a process. Dropping what comes out of it kills the process and all it started.
+    pub async fn spawn(&self, spec: ProcessSpec) -> Result<Process, SpawnError> {
+        match self.link.open(&Open::Spawn(spec)).await {
+            Ok((stream, Opened::Ok)) => Ok(Process::start(stream).await?),
+            Ok(_) => Err(LinkError::UnexpectedAnswer.into()),
+            Err(LinkError::Refused(refusal)) => Err(SpawnError::Refused(refusal)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Connects to a port of the sandbox's loopback.
+    pub async fn dial(&self, port: u16) -> Result<GuestIo, LinkError> {
+        Ok(GuestIo::new(self.link.open_ok(&Open::Dial { port }).await?))
+    }
+
+    /// Listens on a port of the sandbox's loopback; 0 lets the guest choose. Connections arrive
+    /// at [`Incoming`] with the tag.
+    pub async fn listen(&self, port: u16, tag: &str) -> Result<Listening, LinkError> {
+        match self.link.open(&Open::Listen { port, tag: tag.to_owned() }).await? {
+            (stream, Opened::Listening { port }) => Ok(Listening { port, stream }),
+            _ => Err(LinkError::UnexpectedAnswer),
+        }
+    }
+
+    /// Writes a tar archive below a directory inside. Ends when everything is written.
+    pub async fn unpack(
+        &self,
+        dir: &str,
+        tar: impl AsyncRead + Send + Unpin,
+    ) -> Result<(), LinkError> {
+        let stream = self.link.open_ok(&Open::Unpack { dir: dir.to_owned() }).await?;
+        archive::send(stream, tar).await
+    }
+
+    /// Reads files below a directory inside as a tar archive. The reader fails when the archive
+    /// could not be finished, so an archive read to its end is whole.
+    pub async fn pack(&self, base: &str, paths: Vec<String>) -> Result<Packed, LinkError> {
+        let open = Open::Pack { paths, base: base.to_owned() };
+        Ok(Packed::new(self.link.open_ok(&open).await?))
+    }
+
+    /// How the sandbox does, seen from inside.
+    pub async fn stats(&self) -> Result<Stats, LinkError> {
+        match self.link.open(&Open::Stats).await? {
+            (_, Opened::Stats(stats)) => Ok(stats),
+            _ => Err(LinkError::UnexpectedAnswer),
+        }
+    }
+
+    /// Resolves when the link has ended, for whatever reason.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.link.closed()
+    }
+
+    /// Ends the link: the guest exits, and everything in the sandbox with it.
+    pub fn close(&self) {
+        self.link.close();
+    }
+}
+
+impl std::fmt::Debug for Guest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guest").field("hello", &self.hello).finish_non_exhaustive()
+    }
+}
+
+/// A port that is listened on inside; dropping it stops the listening. Connections that were
+/// already accepted go on.
+pub struct Listening {
+    /// The port on 127.0.0.1 inside.
+    pub port: u16,
+    stream: stream::LinkStream,
+}
+
+impl Listening {
+    /// Resolves when the guest no longer listens: the link ended or the guest gave up.
+    pub async fn ended(&mut self) {
+        let mut nothing = [0; 1];
+        // The guest sends nothing on this stream, so any answer is its end.
+        let _ = self.stream.read(&mut nothing).await;
+    }
+}
