@@ -1,0 +1,95 @@
+//! The way out of a sandbox: decide, inject, forward, meter.
+//!
+//! A sandbox has no network but loopback. What it says to the model API or to
+//! its proxy arrives here as a plain byte stream together with a [`ClientId`],
+//! which the caller knows from the link the stream came over. There are two
+//! ways:
+//!
+//! - [`Egress::serve_model`]: HTTP/1.1 to the model API. The real key is put in
+//!   here, the answer is streamed back untouched, and its tokens are counted.
+//! - [`Egress::serve_proxy`]: an HTTP proxy (`CONNECT` and absolute-form `http`)
+//!   to whatever the [`Policy`] of the client allows.
+//!
+//! The crate sees the world through the traits of [`windows`] alone, so it runs
+//! the same inside the server, alone, or in a test. It never believes what a
+//! client says about itself, never follows a redirect, never logs a body or a
+//! credential, and never terminates TLS that is not addressed to the model API.
+
+#![deny(missing_docs)]
+
+mod model;
+mod proxy;
+
+mod answer;
+mod decide;
+mod forward;
+mod head;
+mod idle;
+mod inject;
+mod meter;
+mod turnstile;
+
+mod address;
+mod config;
+mod connect;
+mod policy;
+mod prices;
+mod scan;
+mod secret;
+mod usage;
+pub mod windows;
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+pub use crate::config::{Config, ConfigError, KeyHeader};
+pub use crate::policy::{
+    HostPattern, HostPort, Networking, ParseHostError, Policy, Target,
+};
+pub use crate::prices::{Prices, PricesError};
+pub use crate::secret::{CredentialError, Secret, Slot};
+pub use crate::usage::{Admission, ClientId, Microcents, Tokens, Usage};
+pub use crate::windows::{Credentials, Policies, Resolver, SystemResolver, UsageSink, Windows};
+
+/// The way out. Cheap to clone; all clones share one upstream connection pool
+/// and the bounds per client.
+#[derive(Clone)]
+pub struct Egress {
+    model: Arc<model::ModelWay>,
+    proxy: Arc<proxy::ProxyWay>,
+}
+
+impl Egress {
+    /// Wires the way out. Opens no connection.
+    ///
+    /// # Errors
+    /// When the upstream is not an absolute `http` or `https` address without
+    /// credentials in it, or the host's root certificates cannot be read.
+    pub fn new(config: Config, windows: Windows) -> Result<Self, ConfigError> {
+        config.check()?;
+        Ok(Self {
+            proxy: Arc::new(proxy::ProxyWay::new(&config, &windows)),
+            model: Arc::new(model::ModelWay::new(config, windows)?),
+        })
+    }
+
+    /// Serves one connection of `client` to the model API until either side
+    /// ends it. Dropping the future cuts the connection and whatever it had
+    /// under way upstream.
+    pub async fn serve_model<I>(&self, client: ClientId, io: I)
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        model::serve(Arc::clone(&self.model), client, io).await;
+    }
+
+    /// Serves one connection of `client` to its proxy until either side ends
+    /// it. Dropping the future cuts both sides.
+    pub async fn serve_proxy<I>(&self, client: ClientId, io: I)
+    where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        proxy::serve(&self.proxy, client, io).await;
+    }
+}

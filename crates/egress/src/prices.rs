@@ -1,0 +1,362 @@
+//! What tokens cost: the built-in dated table and the operator's own.
+//!
+//! A price that is not known is absent, never zero, and never guessed from a
+//! similar model.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+
+use crate::usage::{Microcents, Tokens};
+
+/// The table. Cheap to use, built once.
+#[derive(Debug, Clone)]
+pub struct Prices {
+    /// Entries of each model, oldest first.
+    by_model: BTreeMap<String, Vec<Entry>>,
+    /// Microcents per search.
+    web_search: Option<u64>,
+}
+
+/// Why a table of prices cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PricesError {
+    /// Not the expected form.
+    #[error("the price table is not valid TOML of the expected form")]
+    Form(#[from] toml::de::Error),
+    /// A date that is none.
+    #[error("the price of {model} has the date {from:?}, which is not YYYY-MM-DD")]
+    Date {
+        /// The entry's model.
+        model: String,
+        /// The text given.
+        from: String,
+    },
+    /// A price that is none.
+    #[error("the price of {model} has an amount that is negative or too large")]
+    Amount {
+        /// The entry's model.
+        model: String,
+    },
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    from: SystemTime,
+    rates: Rates,
+    long_prompt: Option<(u64, Rates)>,
+}
+
+/// Microcents per million tokens: an integer for every price with up to eight
+/// decimals of a dollar.
+#[derive(Debug, Clone, Copy)]
+struct Rates {
+    input: u64,
+    output: u64,
+    cache_write_5m: u64,
+    cache_write_1h: u64,
+    cache_read: u64,
+}
+
+impl Prices {
+    /// The table that ships with this crate.
+    #[must_use]
+    pub fn builtin() -> Self {
+        let none = Self { by_model: BTreeMap::new(), web_search: None };
+        none.overridden_by(include_str!("prices.toml"))
+            .expect("the built-in table is checked by a test")
+    }
+
+    /// This table with the operator's TOML laid over it: the entries of a model
+    /// named there take the place of all entries of that model.
+    ///
+    /// # Errors
+    /// When the text is not a table of prices; nothing of it is taken then.
+    pub fn overridden_by(mut self, toml: &str) -> Result<Self, PricesError> {
+        let file: File = toml::from_str(toml)?;
+        let mut named: BTreeMap<String, Vec<Entry>> = BTreeMap::new();
+        for price in file.price {
+            let model = price.model.clone();
+            named.entry(model).or_default().push(price.entry()?);
+        }
+        for (model, mut entries) in named {
+            entries.sort_by_key(|entry| entry.from);
+            self.by_model.insert(model, entries);
+        }
+        if let Some(dollars) = file.web_search {
+            self.web_search = Some(microcents(dollars, "web_search")?);
+        }
+        Ok(self)
+    }
+
+    /// The cost of a call to `model` at `when`, rounded to the nearest
+    /// microcent; `None` when some part of it has no known price.
+    #[must_use]
+    pub fn cost(&self, model: &str, when: SystemTime, tokens: &Tokens) -> Option<Microcents> {
+        let entries = self.by_model.get(base_name(model))?;
+        let entry = entries
+            .iter()
+            .rev()
+            .find(|entry| entry.from <= when)
+            .or_else(|| entries.first())?;
+        let rates = match &entry.long_prompt {
+            Some((over, rates)) if tokens.prompt() > *over => rates,
+            _ => &entry.rates,
+        };
+        let searches = match tokens.web_searches {
+            0 => 0,
+            count => u128::from(count) * u128::from(self.web_search?),
+        };
+        let total = rates.of(tokens) + searches;
+        u64::try_from(total).ok().map(Microcents)
+    }
+}
+
+impl Rates {
+    fn of(&self, tokens: &Tokens) -> u128 {
+        let parts = [
+            (tokens.input, self.input),
+            (tokens.output, self.output),
+            (tokens.cache_write_5m, self.cache_write_5m),
+            (tokens.cache_write_1h, self.cache_write_1h),
+            (tokens.cache_read, self.cache_read),
+        ];
+        let sum: u128 = parts
+            .iter()
+            .map(|(count, rate)| u128::from(*count) * u128::from(*rate))
+            .sum();
+        (sum + 500_000) / 1_000_000
+    }
+}
+
+/// A model's name without what does not change its price: a date
+/// (`-20251001`) and the CLI's context mark (`[1m]`).
+fn base_name(model: &str) -> &str {
+    let name = model.strip_suffix("[1m]").unwrap_or(model);
+    match name.rsplit_once('-') {
+        Some((base, date)) if date.len() == 8 && date.bytes().all(|b| b.is_ascii_digit()) => base,
+        _ => name,
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    web_search: Option<f64>,
+    #[serde(default)]
+    price: Vec<FileEntry>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileEntry {
+    model: String,
+    from: String,
+    /// Read so that a table without sources is refused.
+    #[serde(rename = "source")]
+    _source: String,
+    input: f64,
+    output: f64,
+    cache_write_5m: f64,
+    cache_write_1h: f64,
+    cache_read: f64,
+    long_prompt: Option<FileBand>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileBand {
+    over: u64,
+    input: f64,
+    output: f64,
+    cache_write_5m: f64,
+    cache_write_1h: f64,
+    cache_read: f64,
+}
+
+impl FileEntry {
+    fn entry(self) -> Result<Entry, PricesError> {
+        let model = &self.model;
+        let rates = |amounts: [f64; 5]| -> Result<Rates, PricesError> {
+            Ok(Rates {
+                input: microcents(amounts[0], model)?,
+                output: microcents(amounts[1], model)?,
+                cache_write_5m: microcents(amounts[2], model)?,
+                cache_write_1h: microcents(amounts[3], model)?,
+                cache_read: microcents(amounts[4], model)?,
+            })
+        };
+        let band = match &self.long_prompt {
+            Some(band) => Some((
+                band.over,
+                rates([
+                    band.input,
+                    band.output,
+                    band.cache_write_5m,
+                    band.cache_write_1h,
+                    band.cache_read,
+                ])?,
+            )),
+            None => None,
+        };
+        Ok(Entry {
+            from: date(&self.from).ok_or_else(|| PricesError::Date {
+                model: model.clone(),
+                from: self.from.clone(),
+            })?,
+            rates: rates([
+                self.input,
+                self.output,
+                self.cache_write_5m,
+                self.cache_write_1h,
+                self.cache_read,
+            ])?,
+            long_prompt: band,
+        })
+    }
+}
+
+/// Dollars to microcents. A million dollars is the bound: above it a typing
+/// error is likelier than a price.
+fn microcents(dollars: f64, model: &str) -> Result<u64, PricesError> {
+    if !(0.0..=1_000_000.0).contains(&dollars) {
+        return Err(PricesError::Amount { model: model.to_owned() });
+    }
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    Ok((dollars * 100_000_000.0).round() as u64)
+}
+
+/// Midnight UTC of a `YYYY-MM-DD` after 1970.
+fn date(text: &str) -> Option<SystemTime> {
+    let mut parts = text.split('-');
+    let mut next = |length: usize| {
+        parts
+            .next()
+            .filter(|part| part.len() == length)
+            .and_then(|part| part.parse::<u64>().ok())
+    };
+    let (year, month, day) = (next(4)?, next(2)?, next(2)?);
+    if parts.next().is_some() || year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    // Days of the proleptic Gregorian calendar, the year starting in March.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1;
+    let days = days.checked_sub(719_468)?;
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(days * 86_400))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn day(text: &str) -> SystemTime {
+        date(text).unwrap()
+    }
+
+    fn dollars(model: &str, when: &str, tokens: Tokens) -> Option<f64> {
+        Prices::builtin()
+            .cost(model, day(when), &tokens)
+            .map(|cost| cost.0 as f64 / 1e8)
+    }
+
+    const MILLION: Tokens = Tokens {
+        input: 0,
+        output: 0,
+        cache_read: 1_000_000,
+        cache_write_5m: 0,
+        cache_write_1h: 0,
+        web_searches: 0,
+    };
+
+    #[test]
+    fn dates_are_midnights_utc() {
+        let seconds = |text| {
+            date(text).map(|at| at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs())
+        };
+        assert_eq!(seconds("1970-01-01"), Some(0));
+        assert_eq!(seconds("2026-11-22"), Some(1_795_305_600));
+        assert_eq!(seconds("2026-13-01"), None);
+        assert_eq!(seconds("yesterday"), None);
+    }
+
+    #[test]
+    fn each_kind_of_token_has_its_price() {
+        let tokens = Tokens {
+            input: 1_000,
+            output: 100,
+            cache_read: 10_000,
+            cache_write_5m: 200,
+            cache_write_1h: 50,
+            web_searches: 2,
+        };
+        // 0.004 + 0.002 + 0.002 + 0.001 + 0.0004 + 0.02
+        assert_eq!(dollars("claude-opus-5-5", "2026-11-22", tokens), Some(0.0294));
+    }
+
+    #[test]
+    fn the_entry_of_the_calls_day_counts() {
+        assert_eq!(dollars("claude-sonnet-5-5", "2026-10-06", MILLION), Some(0.20));
+        assert_eq!(dollars("claude-sonnet-5-5", "2026-10-07", MILLION), Some(0.10));
+        assert_eq!(dollars("claude-sonnet-5-5", "1999-01-01", MILLION), Some(0.20));
+    }
+
+    #[test]
+    fn a_long_prompt_prices_the_whole_call() {
+        let tokens = |input| Tokens { input, output: 1_000_000, ..Tokens::default() };
+        assert_eq!(dollars("claude-haiku-5-5", "2026-11-22", tokens(100_000)), Some(0.51));
+        assert_eq!(dollars("claude-haiku-5-5", "2026-11-22", tokens(100_001)), Some(2.550_000_5));
+    }
+
+    #[test]
+    fn dated_names_and_context_marks_have_the_models_price() {
+        assert_eq!(dollars("claude-haiku-4-5-20251001", "2026-11-22", MILLION), Some(0.1));
+        assert_eq!(dollars("claude-opus-4-8[1m]", "2026-11-22", MILLION), Some(0.5));
+    }
+
+    #[test]
+    fn an_unknown_model_has_no_price() {
+        assert_eq!(dollars("claude-opus-9", "2026-11-22", MILLION), None);
+        assert_eq!(dollars("", "2026-11-22", MILLION), None);
+    }
+
+    #[test]
+    fn an_operators_table_replaces_the_entries_of_its_models() {
+        let own = r#"
+            [[price]]
+            model = "claude-sonnet-5-5"
+            from = "2020-01-01"
+            source = "contract"
+            input = 1
+            output = 1
+            cache_write_5m = 1
+            cache_write_1h = 1
+            cache_read = 0.07
+        "#;
+        let prices = Prices::builtin().overridden_by(own).unwrap();
+        let when = day("2026-11-22");
+        assert_eq!(prices.cost("claude-sonnet-5-5", when, &MILLION), Some(Microcents(7_000_000)));
+        assert_eq!(prices.cost("claude-sonnet-5", when, &MILLION), Some(Microcents(20_000_000)));
+    }
+
+    #[test]
+    fn a_table_with_an_unknown_key_or_a_bad_amount_is_refused() {
+        let form = Prices::builtin().overridden_by("webserch = 1");
+        assert!(matches!(form, Err(PricesError::Form(_))));
+        let amount = Prices::builtin().overridden_by("web_search = -1.0");
+        assert!(matches!(amount, Err(PricesError::Amount { .. })));
+    }
+
+    #[test]
+    fn every_model_known_by_name_has_a_price() {
+        for model in [
+            "claude-fable-5-2", "claude-fable-5-1", "claude-fable-5", "claude-opus-5-5",
+            "claude-opus-5", "claude-opus-4-8", "claude-opus-4-7", "claude-opus-4-6",
+            "claude-opus-4-5", "claude-sonnet-5-5", "claude-sonnet-5", "claude-sonnet-4-6",
+            "claude-sonnet-4-5", "claude-haiku-5-5", "claude-haiku-4-5",
+        ] {
+            assert!(dollars(model, "2026-11-22", MILLION).is_some(), "{model}");
+        }
+    }
+}

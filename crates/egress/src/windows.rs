@@ -1,0 +1,80 @@
+//! The crate's windows on the world: what it asks for instead of knowing.
+//!
+//! None of them may block: they are called on the path of every request.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+
+use crate::policy::Policy;
+use crate::secret::{CredentialError, Secret, Slot};
+use crate::usage::{Admission, ClientId, Usage};
+
+/// Which policy holds for a client.
+pub trait Policies: Send + Sync {
+    /// The policy of `client`, or `None` when it is not (or no longer) known;
+    /// then everything is refused.
+    fn of(&self, client: &ClientId) -> Option<Arc<Policy>>;
+}
+
+/// Where real credentials come from.
+#[async_trait]
+pub trait Credentials: Send + Sync {
+    /// The secret behind a slot, asked for again at every request so that a
+    /// rotated key takes effect at once.
+    ///
+    /// # Errors
+    /// When the slot is empty or its store cannot be reached.
+    async fn resolve(&self, slot: &Slot) -> Result<Secret, CredentialError>;
+}
+
+/// Who is told what was used, and who may say stop.
+pub trait UsageSink: Send + Sync {
+    /// Takes the record of one finished model call. Called exactly once per
+    /// call, possibly from a destructor: it must not block.
+    fn record(&self, usage: Usage);
+
+    /// Whether `client` may make one more model call now (budgets).
+    fn admit(&self, client: &ClientId) -> Admission;
+}
+
+/// How a name becomes addresses. The proxy dials an address of this answer and
+/// never resolves a second time.
+#[async_trait]
+pub trait Resolver: Send + Sync {
+    /// All addresses of `host`.
+    ///
+    /// # Errors
+    /// When the name does not exist or the resolver cannot be reached.
+    async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>>;
+}
+
+/// The host's own resolver.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemResolver;
+
+#[async_trait]
+impl Resolver for SystemResolver {
+    async fn resolve(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        let found = tokio::net::lookup_host((host, 0)).await?;
+        Ok(found.map(|address| address.ip()).collect())
+    }
+}
+
+/// The windows together, as [`Egress::new`](crate::Egress::new) takes them.
+#[derive(Clone)]
+pub struct Windows {
+    /// Policies by client.
+    pub policies: Arc<dyn Policies>,
+    /// Credentials by slot.
+    pub credentials: Arc<dyn Credentials>,
+    /// Usage and budgets.
+    pub usage: Arc<dyn UsageSink>,
+    /// Names of hosts the proxy dials.
+    pub resolver: Arc<dyn Resolver>,
+    /// The wall clock of usage records; durations are measured monotonically.
+    pub clock: fn() -> SystemTime,
+}
