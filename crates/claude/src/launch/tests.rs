@@ -82,10 +82,8 @@ fn custom_tools_never_ask_and_are_served_in_process() {
         input_schema: RawValue::from_string("{}".into()).unwrap(),
     }];
     assert_eq!(rules(&launch)["allow"], json!(["mcp__custom"]));
-    assert_eq!(
-        argument(&launch, "mcp-config").as_deref(),
-        Some(r#"{"mcpServers":{"custom":{"name":"custom","type":"sdk"}}}"#)
-    );
+    let servers: Value = serde_json::from_str(&argument(&launch, "mcp-config").unwrap()).unwrap();
+    assert_eq!(servers, json!({"mcpServers": {"custom": {"type": "sdk", "name": "custom"}}}));
     let line: Value = serde_json::from_slice(&launch.initialize("r1")).unwrap();
     assert_eq!(line["request"]["sdkMcpServers"], json!(["custom"]));
     assert_eq!(launch.policy_of("mcp__custom__weather"), Policy::Allow);
