@@ -1,7 +1,25 @@
 //! The `oci` provider: sandboxes as OCI containers, made by a runtime that is compiled in or
 //! by one found on the host.
+//!
+//! What stands where, below the data directory:
+//!
+//! ```text
+//! sandboxes/<id>/request.json   what was asked; there before anything is started
+//! sandboxes/<id>/disk.img       the writable disk, unless it is in memory
+//! sandboxes/<id>/made.json      the first process; absent while half made
+//! rootfs/  disks/  guest/       what all sandboxes share, read-only
+//! runtime/<name>/               the state of a runtime of the host
+//! ```
+//!
+//! The provider keeps nothing in memory that it could not find again there, in the control
+//! groups and in `/proc`. It never mounts anything in the host's mount namespace.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 
@@ -9,11 +27,34 @@ use crate::provider::{
     Abilities, DiskLimit, LimitHits, Observed, Provider, ProviderError, Sandbox, SandboxId, Spec,
 };
 
+mod bundle;
+mod cgroup;
+mod create;
+mod destroy;
+mod disk;
+mod helper;
+mod network;
+mod probe;
+mod process;
+mod request;
+mod rootfs;
+mod runtime;
+mod shared;
+mod stage;
+mod sys;
+
+pub(crate) use cgroup::Layout;
+pub(crate) use runtime::{KNOWN, find, version};
+pub use probe::ProbeError;
+
+/// The hidden subcommand of our own binary that makes one container.
+pub const HELPER_COMMAND: &str = "sandbox-helper";
+
 /// How to make sandboxes on this host.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The server's data directory; the provider owns `sandboxes`, `rootfs`, `disks` and
-    /// `guest` in it.
+    /// The server's data directory; the provider owns `sandboxes`, `rootfs`, `disks`, `guest`
+    /// and `runtime` in it.
     pub data: PathBuf,
     /// Which runtime makes the containers.
     pub runtime: RuntimeChoice,
@@ -28,30 +69,20 @@ pub struct Config {
     pub uid_base: u32,
 }
 
-/// The hidden subcommand of our own binary that makes one container.
-pub const HELPER_COMMAND: &str = "sandbox-helper";
-
 /// Which runtime makes the containers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum RuntimeChoice {
     /// The one compiled in.
     #[default]
     Embedded,
-    /// A binary of the host: `crun`, `runc`, `youki` or `runsc`.
+    /// A program of the host: `crun`, `runc`, `youki` or `runsc`.
     Named(String),
-}
-
-/// Why this host cannot be used as asked.
-#[derive(Debug, thiserror::Error)]
-#[error("{reason}")]
-pub struct ProbeError {
-    reason: String,
 }
 
 /// The provider. Cheap to clone.
 #[derive(Clone)]
 pub struct Oci {
-    config: Config,
+    shared: Arc<shared::Shared>,
 }
 
 impl Config {
@@ -63,40 +94,84 @@ impl Config {
             helper,
             guest,
             disk: None,
+            // Above what account databases and other container programs hand out.
             uid_base: 600_000_000,
         }
     }
 }
 
 impl Oci {
-    /// Prepares the data directory and tries the runtime by really making a container.
+    /// Prepares the data directory and tries everything by really making a container. This
+    /// process becomes the parent of containers whose helper has ended (a child subreaper).
+    ///
+    /// # Errors
+    ///
+    /// A runtime or disk that was asked for and does not work is an error, never replaced by
+    /// another one.
     pub async fn probe(config: Config) -> Result<Self, ProbeError> {
-        Ok(Self { config })
+        let shared = probe::open(config).await?;
+        let provider = Self { shared: Arc::new(shared) };
+        probe::try_once(&provider).await?;
+        Ok(provider)
     }
 }
 
-/// Makes one container and exits: what [`HELPER_COMMAND`] runs. `arguments` are those after the
-/// subcommand. Must be called while the process has one thread.
-pub fn helper_main(arguments: &[std::ffi::OsString]) -> ExitCode {
-    let _ = arguments;
-    ExitCode::FAILURE
+/// Makes one container and exits: what [`HELPER_COMMAND`] runs. `arguments` are those after
+/// the subcommand.
+///
+/// Must be called while the process has one thread, so before any runtime is started.
+pub fn helper_main(arguments: &[OsString]) -> ExitCode {
+    helper::helper_main(arguments)
 }
 
 #[async_trait]
 impl Provider for Oci {
     fn abilities(&self) -> Abilities {
-        unreachable!("{:?}", self.config)
+        self.shared.abilities()
     }
-    async fn create(&self, _spec: &Spec) -> Result<Sandbox, ProviderError> {
-        unreachable!()
+
+    async fn create(&self, spec: &Spec) -> Result<Sandbox, ProviderError> {
+        create::create(&self.shared, spec).await
     }
+
     async fn list(&self) -> Result<Vec<Observed>, ProviderError> {
-        unreachable!()
+        let shared = self.shared.clone();
+        blocking(move || destroy::list(&shared)).await
     }
-    async fn limits(&self, _id: &SandboxId) -> Result<LimitHits, ProviderError> {
-        unreachable!()
+
+    async fn limits(&self, id: &SandboxId) -> Result<LimitHits, ProviderError> {
+        let hits = match &self.shared.cgroups {
+            Some(cgroups) => cgroups.hits(id.as_str()),
+            None => self.shared.directory(id).exists().then(LimitHits::default),
+        };
+        hits.ok_or_else(|| ProviderError::Absent { id: id.clone() })
     }
-    async fn destroy(&self, _id: &SandboxId) -> Result<(), ProviderError> {
-        unreachable!()
+
+    async fn destroy(&self, id: &SandboxId) -> Result<(), ProviderError> {
+        destroy::destroy(&self.shared, id).await
     }
+}
+
+/// Runs what waits for the kernel or the disk outside of the async threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ProviderError> + Send + 'static,
+) -> Result<T, ProviderError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        Err(ProviderError::Host {
+            step: "finish work in a thread".to_owned(),
+            source: std::io::Error::other(error),
+        })
+    })
+}
+
+/// Adds what was being done to an input or output error.
+fn host(step: impl Into<String>) -> impl FnOnce(std::io::Error) -> ProviderError {
+    let step = step.into();
+    move |source| ProviderError::Host { step, source }
+}
+
+/// The names of a directory's entries; none if it is not there.
+fn names(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
 }

@@ -1,0 +1,138 @@
+//! What the server asks of the helper, and what the helper answers.
+//!
+//! The request is a file in the sandbox's directory, so that the directory's path stands in
+//! the helper's argument list: that is how a half-made sandbox's processes are found again.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// One container to make. All paths are absolute and checked by the server.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Request {
+    /// The sandbox's name.
+    pub id: String,
+    /// What it believes its machine is called.
+    pub hostname: String,
+    /// The layers of its root, topmost first. One is bound, several are laid over each other.
+    pub root: Vec<PathBuf>,
+    /// Host paths shown at the same place inside, read-only.
+    pub binds: Vec<Bind>,
+    /// What is shown below [`TOOLS`], read-only; targets are relative to it.
+    pub tools: Vec<Bind>,
+    /// The writable disk.
+    pub disk: Disk,
+    /// Which ids it runs as.
+    pub ids: Ids,
+    /// The control groups to enter, for the embedded runtime.
+    pub cgroups: Vec<PathBuf>,
+    /// Where a runtime of the host shall make its control groups.
+    pub cgroups_path: Option<String>,
+    /// The limits that a runtime of the host shall set.
+    pub limits: Limits,
+    /// Who makes the container.
+    pub maker: Maker,
+}
+
+/// One mount.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Bind {
+    pub source: PathBuf,
+    pub target: PathBuf,
+}
+
+/// The one writable file system.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Disk {
+    /// An image holding ext4 with the directories of [`WRITABLE`].
+    Image(PathBuf),
+    /// Memory, this many bytes.
+    Memory(u64),
+}
+
+/// The ids of the processes inside, as seen by the host.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) enum Ids {
+    /// A user namespace with 65,536 ids beginning here.
+    Range(u32),
+    /// No user namespace: the ids inside are those of the host.
+    Shared,
+    /// We are not root: one id, our own.
+    Own,
+}
+
+/// The limits in the units of an OCI configuration.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct Limits {
+    pub memory_bytes: u64,
+    pub pids: u32,
+    pub cpu_quota_us: u64,
+    pub cpu_period_us: u64,
+}
+
+/// Who makes the container.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) enum Maker {
+    /// The library in this binary.
+    Embedded,
+    /// A program of the host.
+    Program {
+        path: PathBuf,
+        /// Its state directory.
+        state: PathBuf,
+        /// Arguments before the verb.
+        options: Vec<String>,
+        /// Whether it refuses a hybrid control group layout unless `unified` is hidden.
+        hide_unified: bool,
+    },
+}
+
+/// The helper's answer: one line on its standard output.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Answer {
+    /// The container runs.
+    Made(Made),
+    /// It could not be made.
+    Failed {
+        /// Why, with causes.
+        reason: String,
+    },
+}
+
+/// The container's first process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Made {
+    /// Its process id on the host.
+    pub pid: i32,
+    /// When it began, in clock ticks since boot: with the pid it names one process for ever.
+    pub started: u64,
+}
+
+/// Where our own files are shown inside.
+pub(super) const TOOLS: &str = "/opt/hostel";
+
+/// The guest's name below [`TOOLS`].
+pub(super) const GUEST: &str = "guest";
+
+/// The writable places: name on the disk, path inside, mode.
+pub(super) const WRITABLE: [(&str, &str, u32); 4] = [
+    ("workspace", "/workspace", 0o755),
+    ("tmp", "/tmp", 0o1777),
+    ("home", "/home/agent", 0o755),
+    ("session", "/mnt/session", 0o755),
+];
+
+/// The user and group that everything inside runs as.
+pub(super) const AGENT: u32 = 1000;
+
+impl Ids {
+    /// The host's id of the agent inside: who must own the writable places.
+    pub fn owner(self) -> u32 {
+        match self {
+            Self::Range(base) => base + AGENT,
+            Self::Shared => AGENT,
+            Self::Own => 0,
+        }
+    }
+}

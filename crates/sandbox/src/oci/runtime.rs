@@ -1,0 +1,55 @@
+//! OCI runtimes found on the host.
+
+use std::{
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use super::{cgroup::Layout, request::Maker};
+
+/// The runtimes we know how to use.
+pub(crate) const KNOWN: [&str; 4] = ["crun", "runc", "youki", "runsc"];
+
+/// Where programs are looked for: the server's own `PATH` may lack the administrator's.
+const PLACES: [&str; 6] =
+    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+
+/// The program called `name`, if it is installed.
+pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    PLACES.iter().map(|place| Path::new(place).join(name)).find(|path| path.is_file())
+}
+
+/// The first line of what a program says about its version.
+pub(crate) fn version(path: &Path) -> Option<String> {
+    let output = Command::new(path).arg("--version").stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().next().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty())
+}
+
+/// How to use the runtime `name` at `path`, keeping its state in `state`.
+pub(super) fn maker(name: &str, path: PathBuf, state: PathBuf, layout: Option<&Layout>) -> Maker {
+    let options: &[&str] = match name {
+        // Loopback inside comes with gVisor's own network stack.
+        "runsc" => &["--network=none", "--platform=systrap"],
+        _ => &[],
+    };
+    Maker::Program {
+        path,
+        state,
+        options: options.iter().map(|&option| option.to_owned()).collect(),
+        hide_unified: name == "crun" && layout.is_some_and(Layout::is_hybrid),
+    }
+}
+
+/// Lets the runtime remove what it knows about a container that has ended. Its failure says
+/// nothing: what matters is removed by us afterwards.
+pub(super) fn forget(path: &Path, state: &Path, id: &str) {
+    let _ = Command::new(path)
+        .arg("--root")
+        .arg(state)
+        .args(["delete", "--force", id])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+}

@@ -1,0 +1,113 @@
+//! The kernel's loop devices. The only unsafe code of this crate.
+//!
+//! Safe code cannot do it: the loop interface is `ioctl` alone, and neither nix nor rustix
+//! wraps it. What is here never keeps a pointer beyond one call.
+#![allow(unsafe_code)]
+
+use std::{
+    fs::{File, OpenOptions},
+    io,
+    os::fd::AsRawFd,
+    path::{Path, PathBuf},
+};
+
+/// `LOOP_CTL_GET_FREE`: the number of a device that is not in use.
+const GET_FREE: u64 = 0x4C82;
+/// `LOOP_CONFIGURE` (Linux 5.8): sets file and options in one step.
+const CONFIGURE: u64 = 0x4C0A;
+/// `LO_FLAGS_AUTOCLEAR`: the device lets go of its file when nobody uses it any more, so a
+/// killed helper or container leaves nothing attached.
+const AUTOCLEAR: u32 = 4;
+/// How often another process may snatch the free device before we give up: more than
+/// creates that can run at the same time.
+const ATTEMPTS: u32 = 64;
+
+nix::ioctl_none_bad!(loop_ctl_get_free, GET_FREE);
+nix::ioctl_write_ptr_bad!(loop_configure, CONFIGURE, LoopConfig);
+
+/// `struct loop_info64` of `linux/loop.h`.
+#[repr(C)]
+struct LoopInfo {
+    device: u64,
+    inode: u64,
+    rdevice: u64,
+    offset: u64,
+    size_limit: u64,
+    number: u32,
+    encrypt_type: u32,
+    encrypt_key_size: u32,
+    flags: u32,
+    file_name: [u8; 64],
+    crypt_name: [u8; 64],
+    encrypt_key: [u8; 32],
+    init: [u64; 2],
+}
+
+/// `struct loop_config` of `linux/loop.h`.
+#[repr(C)]
+struct LoopConfig {
+    fd: u32,
+    block_size: u32,
+    info: LoopInfo,
+    reserved: [u64; 8],
+}
+
+/// Attaches `image` to a free loop device. The device goes free when the returned file and
+/// every mount of it are gone.
+pub(super) fn attach_loop(image: &Path) -> io::Result<(File, PathBuf)> {
+    let backing = OpenOptions::new().read(true).write(true).open(image)?;
+    let control = OpenOptions::new().read(true).write(true).open("/dev/loop-control")?;
+    let config = LoopConfig::of(&backing)?;
+    for _ in 0..ATTEMPTS {
+        // SAFETY: the call takes no pointer; `control` is open for its whole length.
+        let number = unsafe { loop_ctl_get_free(control.as_raw_fd()) }?;
+        let path = PathBuf::from(format!("/dev/loop{number}"));
+        let device = OpenOptions::new().read(true).write(true).open(&path)?;
+        // SAFETY: `config` lives across the call, has the layout of `struct loop_config`
+        // (repr(C), checked by a test), and the kernel only reads it. Both files are open.
+        match unsafe { loop_configure(device.as_raw_fd(), &config) } {
+            Ok(_) => return Ok((device, path)),
+            Err(nix::errno::Errno::EBUSY) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::ResourceBusy, "every free loop device was taken at once"))
+}
+
+impl LoopConfig {
+    fn of(backing: &File) -> io::Result<Self> {
+        let fd = u32::try_from(backing.as_raw_fd()).map_err(io::Error::other)?;
+        Ok(Self {
+            fd,
+            // The file system's own block size: smaller requests are never sent.
+            block_size: 4096,
+            info: LoopInfo {
+                device: 0,
+                inode: 0,
+                rdevice: 0,
+                offset: 0,
+                size_limit: 0,
+                number: 0,
+                encrypt_type: 0,
+                encrypt_key_size: 0,
+                flags: AUTOCLEAR,
+                file_name: [0; 64],
+                crypt_name: [0; 64],
+                encrypt_key: [0; 32],
+                init: [0; 2],
+            },
+            reserved: [0; 8],
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn structures_have_the_kernels_sizes() {
+        assert_eq!(size_of::<LoopInfo>(), 232);
+        assert_eq!(size_of::<LoopConfig>(), 304);
+    }
+}
