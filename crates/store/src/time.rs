@@ -45,7 +45,7 @@ impl TimeRange {
         // Stored times are whole microseconds: a bound between two of them is rounded inwards.
         let floor = |at: DateTime<Utc>| at.timestamp_micros();
         let ceiling = |at: DateTime<Utc>| {
-            at.timestamp_micros() + i64::from(at.timestamp_subsec_nanos() % 1000 != 0)
+            at.timestamp_micros() + i64::from(!at.timestamp_subsec_nanos().is_multiple_of(1000))
         };
         let first = [
             self.gt.map(|at| floor(at).saturating_add(1)),

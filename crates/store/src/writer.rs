@@ -155,3 +155,80 @@ fn execute(connection: &Connection, statement: &str) -> Result<(), StoreError> {
     connection.prepare_cached(statement)?.execute([])?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn insert(size: usize) -> (Box<dyn Request>, oneshot::Receiver<Result<(), StoreError>>) {
+        let (call, answer) = Call::new(move |connection: &Connection| {
+            connection.execute("INSERT INTO t VALUES (zeroblob(?1))", [size as i64])?;
+            Ok(())
+        });
+        (Box::new(call), answer)
+    }
+
+    #[test]
+    fn a_request_too_large_for_the_disk_fails_alone() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection
+            .execute_batch("CREATE TABLE t (b); PRAGMA max_page_count = 16")
+            .unwrap();
+        let (small, mut first) = insert(10);
+        let (huge, mut second) = insert(1_000_000);
+        let (tiny, mut third) = insert(10);
+        let mut group = vec![small, huge, tiny];
+        settle(&connection, &mut group);
+        group.into_iter().for_each(Request::answer);
+        assert!(first.try_recv().unwrap().is_ok());
+        assert!(matches!(
+            second.try_recv().unwrap(),
+            Err(StoreError::Full(_))
+        ));
+        assert!(third.try_recv().unwrap().is_ok());
+        assert_eq!(
+            connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)),
+            Ok(2)
+        );
+    }
+
+    #[test]
+    fn a_transaction_that_cannot_commit_fails_every_success_in_it() {
+        let connection = Connection::open_in_memory().unwrap();
+        let schema = "PRAGMA foreign_keys = ON; CREATE TABLE p (id INTEGER PRIMARY KEY);
+            CREATE TABLE t (b REFERENCES p (id) DEFERRABLE INITIALLY DEFERRED)";
+        connection.execute_batch(schema).unwrap();
+        let (call, mut answer) = Call::new(|connection: &Connection| {
+            connection.execute("INSERT INTO t VALUES (7)", [])?;
+            Ok::<_, StoreError>(())
+        });
+        let mut group: Vec<Box<dyn Request>> = vec![Box::new(call)];
+        settle(&connection, &mut group);
+        group.into_iter().for_each(Request::answer);
+        assert!(answer.try_recv().unwrap().is_err());
+        assert!(connection.is_autocommit(), "a transaction was left open");
+    }
+
+    #[test]
+    fn a_panic_undoes_its_request_and_spares_the_others() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("CREATE TABLE t (b)").unwrap();
+        let (call, mut answer) = Call::<(), StoreError, _>::new(|connection: &Connection| {
+            connection.execute("INSERT INTO t VALUES (1)", [])?;
+            panic!("a bug");
+        });
+        let (good, mut other) = insert(1);
+        let mut group: Vec<Box<dyn Request>> = vec![Box::new(call), good];
+        settle(&connection, &mut group);
+        group.into_iter().for_each(Request::answer);
+        assert!(matches!(
+            answer.try_recv().unwrap(),
+            Err(StoreError::Closed)
+        ));
+        assert!(other.try_recv().unwrap().is_ok());
+        assert_eq!(
+            connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)),
+            Ok(1)
+        );
+    }
+}

@@ -3,10 +3,10 @@
 //! between pages: going on from it shows every event that was there at the beginning once, under
 //! whichever guise it has by then. Oldest first also shows what came since; newest first does not.
 
-use rusqlite::{Connection, named_params};
+use rusqlite::{Connection, ToSql, named_params};
 use serde::{Deserialize, Serialize};
 
-use super::{Events, Listed, parse_event, parse_queued};
+use super::{Events, Listed, parse_either};
 use crate::cursor::{self, List};
 use crate::{ListError, Order, Page, PageQuery, TimeRange, sessions};
 
@@ -41,7 +41,7 @@ impl Default for EventQuery {
 struct Key {
     /// Oldest first: the last number shown. Newest first: numbers below this are still to come.
     seq: i64,
-    /// The last position shown of a queued event.
+    /// The last position shown of an event that was queued when the listing began.
     position: i64,
     /// Newest first only: the newest number when the listing began.
     snapshot: i64,
@@ -78,6 +78,9 @@ impl Events<'_> {
     }
 }
 
+/// An event with its position.
+type Placed = (i64, Listed);
+
 struct Listing<'a> {
     connection: &'a Connection,
     session: &'a str,
@@ -87,25 +90,8 @@ struct Listing<'a> {
     limit: usize,
 }
 
-const NUMBERED: &str = "SELECT seq, id, kind, processed_at, body, position FROM events
-    WHERE session_id = :session AND seq > :above AND seq < :below
-    AND (position > :after OR seq <= :snapshot OR position < :before)
-    AND processed_at BETWEEN :first AND :last
-    AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)))";
-
-const QUEUED: &str = "SELECT position, id, kind, body FROM events
-    WHERE session_id = :session AND seq IS NULL AND position > :after AND position < :before
-    AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)))";
-
-/// Which numbered events are wanted: between two numbers, and either in one of the position ranges
-/// or not newer than the snapshot.
-struct Window {
-    above: i64,
-    below: i64,
-    after: i64,
-    before: i64,
-    snapshot: i64,
-}
+const COLUMNS: &str = "SELECT seq, id, kind, processed_at, body, position FROM events
+    WHERE session_id = :session AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)))";
 
 impl<'a> Listing<'a> {
     fn new(
@@ -124,25 +110,20 @@ impl<'a> Listing<'a> {
         })
     }
 
+    /// First what has a number beyond the last one shown and was not shown while it was queued, then
+    /// the queue.
     fn ascending(&self, key: Option<Key>) -> Result<Page<Listed>, ListError> {
         let mut key = key.unwrap_or(Key {
             seq: 0,
             position: 0,
             snapshot: 0,
         });
-        let window = Window {
-            above: key.seq,
-            below: i64::MAX,
-            after: key.position,
-            before: i64::MIN,
-            snapshot: i64::MIN,
-        };
-        let mut rows = self.numbered(&window, "ASC", self.limit + 1)?;
+        let mut rows = self.numbered(key.seq, i64::MAX, key.position, "ASC", self.limit + 1)?;
         let rest = self.limit + 1 - rows.len();
-        rows.extend(self.queued(key.position, i64::MAX, "ASC", rest)?);
+        rows.extend(self.waiting(key.position, rest)?);
         let more = rows.len() > self.limit;
         rows.truncate(self.limit);
-        for row in &rows {
+        for (_, row) in &rows {
             match row {
                 Listed::Numbered(event) => key.seq = event.seq,
                 Listed::Queued(event) => key.position = event.position,
@@ -150,12 +131,14 @@ impl<'a> Listing<'a> {
         }
         let next = more.then(|| cursor::encode(List::Events, Order::Asc, key));
         Ok(Page {
-            rows,
+            rows: rows.into_iter().map(|(_, row)| row).collect(),
             next,
             prev: None,
         })
     }
 
+    /// First what was queued when the listing began, numbered by now or not, in its order then; then
+    /// what was numbered when the listing began.
     fn descending(&self, key: Option<Key>) -> Result<Page<Listed>, ListError> {
         let mut key = match key {
             Some(key) => key,
@@ -168,83 +151,96 @@ impl<'a> Listing<'a> {
                 }
             }
         };
-        let mut rows = match key.seq {
-            i64::MAX => self.queued(0, key.position, "DESC", self.limit + 1)?,
-            _ => Vec::new(),
-        };
-        let window = Window {
-            above: 0,
-            below: key.seq,
-            after: i64::MAX,
-            before: key.position,
-            snapshot: key.snapshot,
-        };
-        rows.extend(self.numbered(&window, "DESC", self.limit + 1 - rows.len())?);
+        let mut rows = self.unsettled(&key, self.limit + 1)?;
+        let rest = self.limit + 1 - rows.len();
+        let below = key.seq.min(key.snapshot.saturating_add(1));
+        rows.extend(self.numbered(0, below, 0, "DESC", rest)?);
         let more = rows.len() > self.limit;
         rows.truncate(self.limit);
-        for row in &rows {
+        for (position, row) in &rows {
             match row {
-                Listed::Numbered(event) => key.seq = event.seq,
-                Listed::Queued(event) => key.position = event.position,
+                Listed::Numbered(event) if event.seq <= key.snapshot => {
+                    // Whatever is queued from now on is newer than the listing.
+                    (key.seq, key.position) = (event.seq, i64::MIN);
+                }
+                _ => key.position = *position,
             }
-        }
-        // With no queued event shown, only what was numbered at the beginning is still to come.
-        if key.position == i64::MAX {
-            key.position = i64::MIN;
         }
         let next = more.then(|| cursor::encode(List::Events, Order::Desc, key));
         Ok(Page {
-            rows,
+            rows: rows.into_iter().map(|(_, row)| row).collect(),
             next,
             prev: None,
         })
     }
 
+    /// Numbered events between two numbers, of positions after the given one.
     fn numbered(
         &self,
-        window: &Window,
+        above: i64,
+        below: i64,
+        after: i64,
         direction: &str,
         limit: usize,
-    ) -> Result<Vec<Listed>, ListError> {
+    ) -> Result<Vec<Placed>, ListError> {
         let (first, last) = self.bounds.unwrap_or((i64::MIN, i64::MAX));
-        let sql = format!("{NUMBERED} ORDER BY seq {direction} LIMIT :limit");
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let sql = format!(
+            "{COLUMNS} AND seq > :above AND seq < :below AND position > :after
+             AND processed_at BETWEEN :first AND :last ORDER BY seq {direction} LIMIT :limit"
+        );
         let values = named_params! {
             ":session": self.session,
-            ":above": window.above,
-            ":below": window.below,
-            ":after": window.after,
-            ":before": window.before,
-            ":snapshot": window.snapshot,
+            ":kinds": self.kinds,
+            ":above": above,
+            ":below": below,
+            ":after": after,
             ":first": first,
             ":last": last,
-            ":kinds": self.kinds,
             ":limit": limit as i64,
         };
-        let rows = statement.query_map(values, |row| parse_event(row).map(Listed::Numbered))?;
-        Ok(rows.collect::<Result<_, _>>()?)
+        self.fetch(&sql, values)
     }
 
-    fn queued(
-        &self,
-        after: i64,
-        before: i64,
-        direction: &str,
-        limit: usize,
-    ) -> Result<Vec<Listed>, ListError> {
-        if self.bounds.is_some() || limit == 0 {
+    /// Queued events after a position, in order of arrival.
+    fn waiting(&self, after: i64, limit: usize) -> Result<Vec<Placed>, ListError> {
+        if self.bounds.is_some() {
             return Ok(Vec::new());
         }
-        let sql = format!("{QUEUED} ORDER BY position {direction} LIMIT :limit");
-        let mut statement = self.connection.prepare_cached(&sql)?;
+        let sql = format!(
+            "{COLUMNS} AND seq IS NULL AND position > :after ORDER BY position LIMIT :limit"
+        );
         let values = named_params! {
             ":session": self.session,
-            ":after": after,
-            ":before": before,
             ":kinds": self.kinds,
+            ":after": after,
             ":limit": limit as i64,
         };
-        let rows = statement.query_map(values, |row| parse_queued(row).map(Listed::Queued))?;
+        self.fetch(&sql, values)
+    }
+
+    /// Events that had no number when the listing began, before a position, newest first. Positions
+    /// only grow, so nothing that came later is before one that was shown.
+    fn unsettled(&self, key: &Key, limit: usize) -> Result<Vec<Placed>, ListError> {
+        if self.bounds.is_some() {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "{COLUMNS} AND (seq IS NULL OR seq > :snapshot) AND position < :before
+             ORDER BY position DESC LIMIT :limit"
+        );
+        let values = named_params! {
+            ":session": self.session,
+            ":kinds": self.kinds,
+            ":snapshot": key.snapshot,
+            ":before": key.position,
+            ":limit": limit as i64,
+        };
+        self.fetch(&sql, values)
+    }
+
+    fn fetch(&self, sql: &str, values: &[(&str, &dyn ToSql)]) -> Result<Vec<Placed>, ListError> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map(values, |row| Ok((row.get(5)?, parse_either(row)?)))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 }

@@ -1,0 +1,14 @@
+//! What every storage engine behind `Store` must do, through its public face alone. A host that
+//! cannot run a test (no root for a small file system) skips it and prints why.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod fixture;
+
+mod crash;
+mod disk;
+mod events;
+mod interleave;
+mod lists;
+mod opening;
+mod records;
+mod sessions;

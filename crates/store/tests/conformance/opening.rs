@@ -1,0 +1,130 @@
+//! Opening, the lock, foreign and newer files, a torn log.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use rusqlite::Connection;
+use store::*;
+
+use crate::fixture::*;
+
+#[tokio::test]
+async fn a_new_directory_is_made_for_this_user_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("a/b");
+    let store = Store::open(&path).unwrap();
+    store.ping().await.unwrap();
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o700);
+    for file in ["hostel.db", "hostel.db-wal", "hostel.db-shm", "lock"] {
+        assert_eq!(mode(&path.join(file)), 0o600, "{file}");
+    }
+}
+
+#[test]
+fn a_second_opening_is_told_who_has_it_until_the_first_is_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = Store::open(dir.path()).unwrap();
+    let second = Store::open(dir.path());
+    let pid = std::process::id();
+    assert!(matches!(second, Err(OpenError::InUse { pid: Some(found) }) if found == pid));
+    drop(first);
+    assert!(Store::open(dir.path()).is_ok());
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    let file = dir.path().join("hostel.db");
+    Connection::open(&file)
+        .unwrap()
+        .pragma_update(None, "user_version", 9999)
+        .unwrap();
+    let before = fs::read(&file).unwrap();
+    let refused = Store::open(dir.path());
+    assert!(matches!(refused, Err(OpenError::Newer { found: 9999, .. })));
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn a_foreign_or_damaged_file_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hostel.db");
+    Connection::open(&file)
+        .unwrap()
+        .execute_batch("CREATE TABLE theirs (a)")
+        .unwrap();
+    assert!(matches!(
+        Store::open(dir.path()),
+        Err(OpenError::Foreign { .. })
+    ));
+    fs::write(
+        &file,
+        "not a database, but long enough to have a header".repeat(100),
+    )
+    .unwrap();
+    assert!(matches!(
+        Store::open(dir.path()),
+        Err(OpenError::Store(StoreError::Damaged(_)))
+    ));
+}
+
+#[tokio::test]
+async fn a_torn_tail_of_the_log_file_costs_only_the_torn_commit() {
+    let bed = Bed::with_session("s").await;
+    let fence = bed.claim("s").await;
+    for number in 1..=20 {
+        bed.store
+            .events()
+            .commit("s", fence, vec![append(&format!("e{number}"))])
+            .await
+            .unwrap();
+    }
+    let log = fs::read(bed.dir.path().join("hostel.db-wal")).unwrap();
+    // Cut in the last frame, and a last frame of garbage.
+    let mut garbage = log.clone();
+    let end = garbage.len();
+    garbage[end - 3000..].fill(0xa5);
+    for torn in [&log[..log.len() - 2000], &garbage[..]] {
+        let copy = tempfile::tempdir().unwrap();
+        fs::copy(
+            bed.dir.path().join("hostel.db"),
+            copy.path().join("hostel.db"),
+        )
+        .unwrap();
+        fs::write(copy.path().join("hostel.db-wal"), torn).unwrap();
+        let store = Store::open(copy.path()).unwrap();
+        let events = store.events().tail("s", 0, 100).await.unwrap();
+        assert_eq!(
+            events.iter().map(|event| event.seq).collect::<Vec<_>>(),
+            (1..=19).collect::<Vec<_>>()
+        );
+        let fence = store.sessions().claim("s", "next").await.unwrap();
+        let next = store
+            .events()
+            .commit("s", fence, vec![append("next")])
+            .await
+            .unwrap();
+        assert_eq!(next[0].seq, 20);
+    }
+}
+
+#[tokio::test]
+async fn dropping_finishes_what_is_queued() {
+    let Bed { store, dir } = Bed::with_session("s").await;
+    let fence = store.sessions().claim("s", "one").await.unwrap();
+    {
+        // Polled once, so that it is queued, and then forgotten.
+        let commit = store.events().commit("s", fence, vec![append("a")]);
+        tokio::pin!(commit);
+        std::future::poll_fn(|context| {
+            let _ = commit.as_mut().poll(context);
+            std::task::Poll::Ready(())
+        })
+        .await;
+    }
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.events().last_seq("s").await.unwrap(), 1);
+}

@@ -1,0 +1,363 @@
+//! Keys, agents, environments, usage.
+
+use store::*;
+
+use crate::fixture::*;
+
+#[tokio::test]
+async fn a_key_is_found_by_its_hash_only() {
+    let bed = Bed::new().await;
+    assert!(!bed.store.keys().any().await.unwrap());
+    let key = KeyRow {
+        id: "apikey_1".to_owned(),
+        workspace_id: WS.to_owned(),
+        sha256: [7; 32],
+        hint: "sk-…abc".to_owned(),
+        created_at: at(5),
+    };
+    bed.store.keys().insert(key.clone()).await.unwrap();
+    let again = KeyRow {
+        id: "apikey_2".to_owned(),
+        ..key.clone()
+    };
+    bed.store.keys().insert(again).await.unwrap();
+    assert!(bed.store.keys().any().await.unwrap());
+    assert_eq!(
+        bed.store.keys().find_by_hash(&[7; 32]).await.unwrap(),
+        Some(key)
+    );
+    assert_eq!(bed.store.keys().find_by_hash(&[8; 32]).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn agent_versions_are_immutable_and_counted() {
+    let bed = Bed::new().await;
+    let agents = bed.store.agents();
+    let second = agents
+        .add_version(WS, "agent_1", Some(1), "{\"v\":2}".to_owned(), at(9))
+        .await
+        .unwrap();
+    assert_eq!(
+        (second.version, second.created_at, second.updated_at),
+        (2, at(1), at(9))
+    );
+    let first = agents.get(WS, "agent_1", Some(1)).await.unwrap().unwrap();
+    assert_eq!(
+        (first.version, first.body.as_str()),
+        (1, r#"{"name":"agent_1"}"#)
+    );
+    assert_eq!(agents.get(WS, "agent_1", None).await.unwrap(), Some(second));
+    assert_eq!(agents.get(WS, "agent_1", Some(3)).await.unwrap(), None);
+    let versions = agents
+        .versions(WS, "agent_1", PageQuery::default())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(
+        versions
+            .rows
+            .iter()
+            .map(|row| row.version)
+            .collect::<Vec<_>>(),
+        [2, 1]
+    );
+}
+
+#[tokio::test]
+async fn a_version_on_a_stale_base_is_refused() {
+    let bed = Bed::new().await;
+    let agents = bed.store.agents();
+    let add = |expected| agents.add_version(WS, "agent_1", expected, "{}".to_owned(), at(9));
+    assert_eq!(add(None).await.unwrap().version, 2);
+    assert!(matches!(
+        add(Some(1)).await,
+        Err(AddVersionError::VersionMismatch { current: 2 })
+    ));
+    let absent = agents
+        .add_version(WS, "agent_9", None, "{}".to_owned(), at(9))
+        .await;
+    assert!(matches!(absent, Err(AddVersionError::NotFound)));
+}
+
+#[tokio::test]
+async fn of_concurrent_versions_on_one_base_exactly_one_wins() {
+    let bed = Bed::new().await;
+    let agents = bed.store.agents();
+    let add = || agents.add_version(WS, "agent_1", Some(1), "{}".to_owned(), at(9));
+    let (a, b, c) = tokio::join!(add(), add(), add());
+    assert_eq!(
+        [a.is_ok(), b.is_ok(), c.is_ok()]
+            .iter()
+            .filter(|ok| **ok)
+            .count(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn archiving_is_idempotent_and_ends_changes() {
+    let bed = Bed::new().await;
+    let agents = bed.store.agents();
+    agents
+        .archive(WS, "agent_1", at(20))
+        .await
+        .unwrap()
+        .unwrap();
+    let again = agents
+        .archive(WS, "agent_1", at(30))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(again.archived_at, Some(at(20)));
+    let update = agents
+        .add_version(WS, "agent_1", None, "{}".to_owned(), at(40))
+        .await;
+    assert!(matches!(update, Err(AddVersionError::Archived)));
+    assert!(
+        agents
+            .archive(WS, "agent_9", at(20))
+            .await
+            .unwrap()
+            .is_none()
+    );
+
+    let environments = bed.store.environments();
+    environments
+        .archive(WS, "env_1", at(20))
+        .await
+        .unwrap()
+        .unwrap();
+    let again = environments
+        .archive(WS, "env_1", at(30))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(again.archived_at, Some(at(20)));
+    let update = environments
+        .update(WS, "env_1", None, "{}".to_owned(), at(40))
+        .await;
+    assert!(matches!(update, Err(UpdateEnvironmentError::Archived)));
+}
+
+#[tokio::test]
+async fn a_taken_id_is_refused() {
+    let bed = Bed::new().await;
+    let agent = bed.store.agents().create(agent("agent_1", 2)).await;
+    assert!(matches!(agent, Err(InsertError::Duplicate)));
+    let environment = bed
+        .store
+        .environments()
+        .create(environment("env_1", 2))
+        .await;
+    assert!(matches!(environment, Err(InsertError::Duplicate)));
+}
+
+#[tokio::test]
+async fn an_environment_update_on_a_stale_revision_is_refused() {
+    let bed = Bed::new().await;
+    let environments = bed.store.environments();
+    let row = environments
+        .update(WS, "env_1", Some(1), "{\"a\":1}".to_owned(), at(7))
+        .await
+        .unwrap();
+    assert_eq!(
+        (row.revision, row.body.as_str(), row.updated_at),
+        (2, "{\"a\":1}", at(7))
+    );
+    let stale = environments
+        .update(WS, "env_1", Some(1), "{}".to_owned(), at(8))
+        .await;
+    assert!(matches!(
+        stale,
+        Err(UpdateEnvironmentError::RevisionMismatch { current: 2 })
+    ));
+    let absent = environments
+        .update(WS, "env_9", None, "{}".to_owned(), at(8))
+        .await;
+    assert!(matches!(absent, Err(UpdateEnvironmentError::NotFound)));
+}
+
+#[tokio::test]
+async fn an_environment_is_deleted_only_when_no_session_refers_to_it() {
+    let bed = Bed::with_session("sesn_1").await;
+    let environments = bed.store.environments();
+    let used = environments.delete(WS, "env_1").await;
+    assert!(matches!(
+        used,
+        Err(DeleteEnvironmentError::InUse { sessions: 1 })
+    ));
+    bed.store.sessions().delete(WS, "sesn_1").await.unwrap();
+    environments.delete(WS, "env_1").await.unwrap();
+    assert!(matches!(
+        environments.delete(WS, "env_1").await,
+        Err(DeleteEnvironmentError::NotFound)
+    ));
+}
+
+#[tokio::test]
+async fn the_records_of_another_workspace_look_absent() {
+    let bed = Bed::with_session("sesn_1").await;
+    let (agents, environments, sessions) = (
+        bed.store.agents(),
+        bed.store.environments(),
+        bed.store.sessions(),
+    );
+    assert!(
+        agents
+            .get(OTHER_WS, "agent_1", None)
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        agents
+            .archive(OTHER_WS, "agent_1", at(9))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        agents
+            .list(OTHER_WS, AgentQuery::default())
+            .await
+            .unwrap()
+            .rows
+            .is_empty()
+    );
+    assert!(
+        agents
+            .versions(OTHER_WS, "agent_1", PageQuery::default())
+            .await
+            .unwrap()
+            .is_none()
+    );
+    let version = agents
+        .add_version(OTHER_WS, "agent_1", None, "{}".to_owned(), at(9))
+        .await;
+    assert!(matches!(version, Err(AddVersionError::NotFound)));
+    assert!(environments.get(OTHER_WS, "env_1").await.unwrap().is_none());
+    assert!(
+        environments
+            .archive(OTHER_WS, "env_1", at(9))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        environments
+            .list(OTHER_WS, EnvironmentQuery::default())
+            .await
+            .unwrap()
+            .rows
+            .is_empty()
+    );
+    let update = environments
+        .update(OTHER_WS, "env_1", None, "{}".to_owned(), at(9))
+        .await;
+    assert!(matches!(update, Err(UpdateEnvironmentError::NotFound)));
+    let delete = environments.delete(OTHER_WS, "env_1").await;
+    assert!(matches!(delete, Err(DeleteEnvironmentError::NotFound)));
+    assert!(sessions.get(OTHER_WS, "sesn_1").await.unwrap().is_none());
+    assert!(
+        sessions
+            .archive(OTHER_WS, "sesn_1", at(9))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        sessions
+            .update(OTHER_WS, "sesn_1", SessionUpdate::default(), at(9))
+            .await
+            .unwrap()
+            .is_none()
+    );
+    assert!(
+        sessions
+            .list(OTHER_WS, SessionQuery::default())
+            .await
+            .unwrap()
+            .rows
+            .is_empty()
+    );
+    assert!(!sessions.delete(OTHER_WS, "sesn_1").await.unwrap());
+    let enqueue = bed
+        .store
+        .events()
+        .enqueue(OTHER_WS, "sesn_1", vec![queued("a")])
+        .await;
+    assert!(matches!(enqueue, Err(EnqueueError::NotFound)));
+    let list = bed
+        .store
+        .events()
+        .list(OTHER_WS, "sesn_1", EventQuery::default())
+        .await
+        .unwrap();
+    assert!(list.is_none());
+    assert!(
+        sessions
+            .get(WS, "sesn_1")
+            .await
+            .unwrap()
+            .unwrap()
+            .archived_at
+            .is_none()
+    );
+}
+
+fn call(id: &str, cost: Option<i64>) -> ModelCall {
+    ModelCall {
+        id: id.to_owned(),
+        session_id: "sesn_1".to_owned(),
+        workspace_id: WS.to_owned(),
+        model: "claude".to_owned(),
+        started_at: at(50),
+        status: 200,
+        latency_ms: 12,
+        ttft_ms: Some(3),
+        input_tokens: 10,
+        output_tokens: 20,
+        cache_read_tokens: 30,
+        cache_creation_5m_tokens: 40,
+        cache_creation_1h_tokens: 50,
+        cost_microcents: cost,
+        error: cost.is_none().then(|| "cut".to_owned()),
+        request_id: None,
+    }
+}
+
+#[tokio::test]
+async fn usage_counts_every_call_once_and_keeps_unknown_prices_apart() {
+    let bed = Bed::with_session("sesn_1").await;
+    let usage = bed.store.usage();
+    assert_eq!(usage.totals("sesn_1").await.unwrap(), Totals::default());
+    for call in [call("a", Some(7)), call("a", Some(7)), call("b", None)] {
+        usage.record(call).await.unwrap();
+    }
+    assert_eq!(
+        usage.calls("sesn_1").await.unwrap(),
+        [call("a", Some(7)), call("b", None)]
+    );
+    let totals = usage.totals("sesn_1").await.unwrap();
+    assert_eq!(
+        (
+            totals.calls,
+            totals.failed,
+            totals.unpriced,
+            totals.cost_microcents
+        ),
+        (2, 1, 1, 7)
+    );
+    assert_eq!(
+        (totals.input_tokens, totals.cache_creation_1h_tokens),
+        (20, 100)
+    );
+    let gone = ModelCall {
+        session_id: "sesn_9".to_owned(),
+        ..call("c", None)
+    };
+    assert!(matches!(
+        usage.record(gone).await,
+        Err(RecordError::NotFound)
+    ));
+}
