@@ -1,0 +1,103 @@
+/** Turns: a real claude in a real sandbox, seen through the official client. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import Anthropic from '@anthropic-ai/sdk';
+import { all, message, newSession, say, shell, texts, tool, turn, until } from './turns.js';
+
+const idleTimes = (times: number) => (events: { type: string }[]) =>
+  events.filter((event) => event.type === 'session.status_idle').length >= times;
+
+export function sessions(connect: (options?: object) => Anthropic): void {
+  test('a turn runs a command inside and answers, live and listed alike', async () => {
+    const client = connect();
+    const { session } = await newSession(client);
+    const live = await turn(client, session.id, shell('echo inside'), say('ok'));
+    assert.deepEqual(texts(live), ['ok']);
+    const result = live.find((event) => event.type === 'agent.tool_result')!;
+    assert.match(result['content'][0].text, /inside/);
+    assert.deepEqual(live.at(-1)!['stop_reason'], { type: 'end_turn' });
+    const listed = await all(client.beta.sessions.events.list(session.id, { limit: 3 }));
+    const ids = new Set(live.map((event) => event.id));
+    assert.deepEqual(listed.filter((event) => ids.has(event.id)), live);
+  });
+
+  test('deltas are a prefix of the message', async () => {
+    const client = connect();
+    const { session } = await newSession(client);
+    const stream = await client.beta.sessions.events.stream(session.id, { event_deltas: ['agent.message'] });
+    await client.beta.sessions.events.send(session.id, { events: [message(say('one two three four five six'))] });
+    const events = await until(stream, idleTimes(1));
+    const joined = events
+      .filter((event) => event.type === 'event_delta')
+      .map((event) => event['delta'].content.text)
+      .join('');
+    const final = events.find((event) => event.type === 'agent.message')!;
+    assert.ok(joined.length > 0 && final['content'][0].text.startsWith(joined));
+  });
+
+  for (const result of ['allow', 'deny'] as const) {
+    test(`a call that asks is answered with ${result}`, async () => {
+      const client = connect();
+      const { session } = await newSession(client, [
+        { type: 'agent_toolset_20260401', default_config: { permission_policy: { type: 'always_ask' } } },
+      ]);
+      const asking = await turn(client, session.id, shell('echo ran'), say('after'));
+      const call = asking.find((event) => event.type === 'agent.tool_use')!;
+      assert.deepEqual(asking.at(-1)!['stop_reason'], { type: 'requires_action', event_ids: [call.id] });
+      const stream = await client.beta.sessions.events.stream(session.id);
+      await client.beta.sessions.events.send(session.id, {
+        events: [{ type: 'user.tool_confirmation', tool_use_id: call.id, result }],
+      });
+      const after = await until(stream, idleTimes(1));
+      const output = after.find((event) => event.type === 'agent.tool_result')!;
+      assert.equal(Boolean(output['is_error']), result === 'deny');
+    });
+  }
+
+  test('a custom tool goes to the client and back', async () => {
+    const client = connect();
+    const { session } = await newSession(client, [
+      {
+        type: 'custom',
+        name: 'get_weather',
+        description: 'The weather in a city',
+        input_schema: { type: 'object', properties: { city: { type: 'string' } } },
+      },
+    ]);
+    const asking = await turn(client, session.id, tool('get_weather', { city: 'Oslo' }), say('cold'));
+    const call = asking.find((event) => event.type === 'agent.custom_tool_use')!;
+    assert.deepEqual(call['input'], { city: 'Oslo' });
+    const stream = await client.beta.sessions.events.stream(session.id);
+    await client.beta.sessions.events.send(session.id, {
+      events: [{ type: 'user.custom_tool_result', custom_tool_use_id: call.id, content: [{ type: 'text', text: '-3' }] }],
+    });
+    assert.deepEqual(texts(await until(stream, idleTimes(1))), ['cold']);
+  });
+
+  test('an interrupt ends the turn and the session goes on', async () => {
+    const client = connect();
+    const { session } = await newSession(client);
+    const stream = await client.beta.sessions.events.stream(session.id);
+    await client.beta.sessions.events.send(session.id, { events: [message(shell('sleep 60'), say('never'))] });
+    let interrupted = false;
+    const events = await until(stream, (events) => {
+      if (!interrupted && events.at(-1)?.type === 'agent.tool_use') {
+        interrupted = true;
+        void client.beta.sessions.events.send(session.id, { events: [{ type: 'user.interrupt' }] });
+      }
+      return idleTimes(1)(events);
+    });
+    assert.deepEqual(events.at(-1)!['stop_reason'], { type: 'end_turn' });
+    assert.deepEqual(texts(events), []);
+    assert.deepEqual(texts(await turn(client, session.id, say('again'))), ['again']);
+  });
+
+  test('two clients see the same events', async () => {
+    const [one, other] = [connect(), connect()];
+    const { session } = await newSession(one);
+    const streams = await Promise.all([one, other].map((client) => client.beta.sessions.events.stream(session.id)));
+    await other.beta.sessions.events.send(session.id, { events: [message(say('both'))] });
+    const [first, second] = await Promise.all(streams.map((stream) => until(stream, idleTimes(1))));
+    assert.deepEqual(first, second);
+  });
+}
