@@ -5,7 +5,7 @@
 
 use std::{
     error::Error,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, ExitCode, Stdio},
     time::{Duration, Instant},
 };
@@ -47,7 +47,7 @@ async fn measure(rounds: u32, runtime: &str, guest: &'static [u8]) -> Result<(),
     let provider = Oci::probe(config).await?;
     println!("{:?}", provider.abilities());
     let bundle = tempfile::tempdir()?;
-    let runc = runc_bundle(bundle.path())?;
+    let runc = runc_bundle(bundle.path(), data.path())?;
     let (mut ours, mut returned, mut gone, mut bwrap, mut rivals) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
@@ -94,19 +94,32 @@ fn run(command: &mut Command) -> Result<Duration, Box<dyn Error>> {
     Ok(start.elapsed())
 }
 
-/// `runc spec`, with the host's root and `true`.
-fn runc_bundle(directory: &Path) -> Result<bool, Box<dyn Error>> {
+/// `runc spec`, with the root that our sandboxes have and `true`.
+fn runc_bundle(directory: &Path, data: &Path) -> Result<bool, Box<dyn Error>> {
     let spec = Command::new("runc").arg("spec").current_dir(directory).status();
     if !spec.is_ok_and(|status| status.success()) {
         return Ok(false);
     }
     let path = directory.join("config.json");
     let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&path)?)?;
-    config["root"] = serde_json::json!({ "path": "/", "readonly": true });
+    config["root"] = serde_json::json!({ "path": host_root(data)?, "readonly": true });
     config["process"]["args"] = serde_json::json!(["true"]);
     config["process"]["terminal"] = false.into();
+    // runc cannot mount control groups below a root it does not own.
+    if let Some(mounts) = config["mounts"].as_array_mut() {
+        mounts.retain(|mount| mount["type"] != "cgroup");
+        mounts.push(serde_json::json!({
+            "destination": "/usr", "source": "/usr", "type": "bind", "options": ["bind", "ro"],
+        }));
+    }
     std::fs::write(&path, config.to_string())?;
     Ok(true)
+}
+
+fn host_root(data: &Path) -> Result<PathBuf, Box<dyn Error>> {
+    let roots = std::fs::read_dir(data.join("rootfs"))?.flatten().map(|entry| entry.path());
+    let host = |path: &PathBuf| path.to_string_lossy().contains("/host-");
+    roots.into_iter().find(host).ok_or_else(|| "the provider made no root".into())
 }
 
 fn show(what: &str, mut times: Vec<Duration>) {

@@ -130,7 +130,7 @@ impl Link {
             let mut stream = self.stream().await?;
             stream.write_all(&message).await.map_err(|_| LinkError::Ended)?;
             let answer = read_message(&mut stream).await?;
-            Ok((stream, serde_json::from_slice(&answer).map_err(protocol::MessageError::Json)?))
+            Ok((stream, protocol::decode_opened(&answer)?))
         };
         match timeout(ANSWER_TIMEOUT, ask).await {
             Err(_) => Err(LinkError::Timeout { seconds: ANSWER_TIMEOUT.as_secs() }),

@@ -197,6 +197,15 @@ impl Cgroups {
         self.existing(id).iter().try_for_each(|group| remove(group))
     }
 
+    /// Removes our place if no sandbox is left in it.
+    pub fn close(&self) {
+        for mount in self.layout.all() {
+            // Fails, as it should, while anything is inside.
+            let _ = fs::remove_dir(mount.join("hostel").join(&self.instance));
+            let _ = fs::remove_dir(mount.join("hostel"));
+        }
+    }
+
     /// The ids that have groups.
     pub fn ids(&self) -> Vec<String> {
         let names = |mount: &Path| {
