@@ -1,0 +1,188 @@
+//! How a session's agent and environment become a claude that can be started.
+//!
+//! Reads the snapshots that the session was made with, so a later change of the agent or environment
+//! does not reach a session that runs. Pure but for the transcript, which comes from the caller.
+
+use claude::custom::CustomTool;
+use claude::launch::{Launch, Paths, RemoteServer, Session};
+use claude::tools::{BuiltIn, Policy as CallPolicy};
+use claude::transcript;
+use egress::{HostPattern, HostPort, Networking, Policy};
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+
+use super::place;
+use super::tools::{Policy as ToolPolicy, Setting, Tools};
+
+/// What the sandbox sees where a key would be.
+const PLACEHOLDER_KEY: &str = "hostel-placeholder-not-a-key";
+
+/// What the server's configuration adds.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Model calls in one turn; `None` leaves it to the agent.
+    pub max_turns: Option<u32>,
+    /// How often claude makes a failed model call again.
+    pub max_retries: u32,
+}
+
+/// How to start claude for `agent`.
+#[must_use]
+pub fn launch(agent: &Value, tools: &Tools, session: Session, limits: Limits) -> Launch {
+    Launch {
+        model: agent["model"]["id"].as_str().unwrap_or_default().to_owned(),
+        effort: agent["model"]["effort"]["type"].as_str().map(str::to_owned),
+        system: agent["system"].as_str().map(str::to_owned),
+        tools: built_in(tools),
+        custom_tools: custom(tools),
+        mcp_servers: remote(agent, tools),
+        max_turns: limits.max_turns,
+        max_budget_usd: None,
+        session,
+        paths: Paths {
+            executable: place::CLI.into(),
+            cwd: place::WORKSPACE.into(),
+            home: place::HOME.into(),
+            config_dir: place::CONFIG.into(),
+            tmp_dir: place::TMP.into(),
+        },
+        model_url: format!("http://127.0.0.1:{}", place::MODEL_PORT),
+        placeholder_key: PLACEHOLDER_KEY.to_owned(),
+        proxy_url: Some(format!("http://127.0.0.1:{}", place::PROXY_PORT)),
+        partial_messages: true,
+        max_retries: limits.max_retries,
+        extra_env: Vec::new(),
+    }
+}
+
+fn built_in(tools: &Tools) -> Vec<(BuiltIn, CallPolicy)> {
+    let Some(set) = &tools.built_in else { return Vec::new() };
+    let enabled = BuiltIn::ALL.into_iter().map(|tool| (tool, set.setting(tool.public_name())));
+    enabled.filter(|(_, setting)| setting.enabled).map(|(tool, setting)| (tool, call_policy(setting))).collect()
+}
+
+/// The agent's custom tools, as the in-process server lists them.
+#[must_use]
+pub fn custom(tools: &Tools) -> Vec<CustomTool> {
+    let custom = tools.custom.iter().map(|tool| CustomTool {
+        name: tool["name"].as_str().unwrap_or_default().to_owned(),
+        description: tool["description"].as_str().unwrap_or_default().to_owned(),
+        input_schema: to_raw_value(&tool["input_schema"]).expect("a JSON value serialises"),
+    });
+    custom.collect()
+}
+
+fn remote(agent: &Value, tools: &Tools) -> Vec<RemoteServer> {
+    let servers = agent["mcp_servers"].as_array().into_iter().flatten();
+    let remote = servers.filter_map(|server| {
+        let (name, url) = (server["name"].as_str()?, server["url"].as_str()?);
+        let set = tools.mcp.get(name)?;
+        let tools = set.named.iter().map(|(tool, setting)| (tool.clone(), call_policy(*setting))).collect();
+        Some(RemoteServer { name: name.to_owned(), url: url.to_owned(), default_policy: call_policy(set.default), tools })
+    });
+    remote.collect()
+}
+
+fn call_policy(setting: Setting) -> CallPolicy {
+    match setting {
+        Setting { enabled: false, .. } => CallPolicy::Deny,
+        Setting { policy: ToolPolicy::AlwaysAllow, .. } => CallPolicy::Allow,
+        Setting { policy: ToolPolicy::AlwaysAsk | ToolPolicy::Auto, .. } => CallPolicy::Ask,
+    }
+}
+
+/// What the environment's sandbox may reach. A host that cannot be read is left out, which refuses it:
+/// hosts are checked when the environment is made.
+#[must_use]
+pub fn policy(environment: &Value, agent: &Value) -> Policy {
+    let networking = &environment["networking"];
+    let networking = match networking["type"].as_str() {
+        Some("unrestricted") => Networking::Unrestricted,
+        _ => Networking::Limited {
+            allowed_hosts: parsed::<HostPattern>(networking["allowed_hosts"].as_array().into_iter().flatten().filter_map(Value::as_str)),
+            allow_mcp_servers: networking["allow_mcp_servers"].as_bool().unwrap_or(false),
+        },
+    };
+    let servers = agent["mcp_servers"].as_array().into_iter().flatten();
+    let hosts: Vec<String> = servers.filter_map(|server| host_port(server["url"].as_str()?)).collect();
+    Policy { networking, mcp_hosts: parsed::<HostPort>(hosts.iter().map(String::as_str)) }
+}
+
+fn parsed<'a, T: std::str::FromStr>(texts: impl Iterator<Item = &'a str>) -> Vec<T> {
+    texts.filter_map(|text| text.parse().ok()).collect()
+}
+
+/// `host:port` of a URL, the port from its scheme when it names none.
+fn host_port(url: &str) -> Option<String> {
+    let uri: http::Uri = url.parse().ok()?;
+    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
+    Some(format!("{}:{port}", uri.host()?))
+}
+
+/// The mirrored transcript as a tar of files below the home directory; `None` when there is none.
+///
+/// # Errors
+/// When a path in it could lead out of claude's configuration directory, or memory ends.
+pub fn transcript(session: &str, files: &[(String, Vec<String>)]) -> std::io::Result<Option<Vec<u8>>> {
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let mut tar = tar::Builder::new(Vec::new());
+    for (subpath, entries) in files {
+        let entries: Vec<Box<RawValue>> = entries.iter().filter_map(|entry| RawValue::from_string(entry.clone()).ok()).collect();
+        let key = transcript::Key { session: session.to_owned(), subpath: subpath.clone() };
+        let placed = transcript::restore(&key, entries.iter().map(AsRef::as_ref)).map_err(std::io::Error::other)?;
+        for file in placed {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(file.content.len() as u64);
+            header.set_mode(0o600);
+            tar.append_data(&mut header, format!("{}/{}", place::CONFIG_NAME, file.path), file.content.as_slice())?;
+        }
+    }
+    tar.into_inner().map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_disabled_is_absent_and_what_asks_asks() {
+        let agent = json!({"model": {"id": "m", "effort": {"type": "low"}}, "system": "s", "mcp_servers": [{"name": "docs", "url": "https://docs.example/mcp"}], "tools": [
+            {"type": "agent_toolset_20260401", "configs": [{"name": "bash", "permission_policy": {"type": "always_ask"}}, {"name": "web_search", "enabled": false}]},
+            {"type": "mcp_toolset", "mcp_server_name": "docs", "default_config": {"enabled": false}, "configs": [{"name": "find", "enabled": true, "permission_policy": {"type": "always_allow"}}]},
+        ]});
+        let limits = Limits { max_turns: Some(7), max_retries: 2 };
+        let launch = launch(&agent, &Tools::of(&agent), Session::New("u".into()), limits);
+        assert!(launch.tools.contains(&(BuiltIn::Bash, CallPolicy::Ask)));
+        assert!(launch.tools.contains(&(BuiltIn::Read, CallPolicy::Allow)));
+        assert!(!launch.tools.iter().any(|(tool, _)| *tool == BuiltIn::WebSearch));
+        assert_eq!(launch.mcp_servers[0].default_policy, CallPolicy::Deny);
+        assert_eq!(launch.mcp_servers[0].tools, [("find".to_owned(), CallPolicy::Allow)]);
+        assert_eq!((launch.effort.as_deref(), launch.max_turns), (Some("low"), Some(7)));
+    }
+
+    #[test]
+    fn a_limited_environment_reaches_what_it_lists() {
+        let environment = json!({"networking": {"type": "limited", "allowed_hosts": ["*.example.com"], "allow_mcp_servers": true}});
+        let agent = json!({"mcp_servers": [{"name": "a", "url": "https://mcp.example/x"}, {"name": "b", "url": "http://10.0.0.1:81/"}]});
+        let policy = policy(&environment, &agent);
+        assert_eq!(policy.mcp_hosts.iter().map(ToString::to_string).collect::<Vec<_>>(), ["mcp.example:443", "10.0.0.1:81"]);
+        let Networking::Limited { allowed_hosts, allow_mcp_servers: true } = policy.networking else { panic!() };
+        assert_eq!(allowed_hosts.len(), 1);
+    }
+
+    #[test]
+    fn a_transcript_lies_below_the_configuration_directory() {
+        let files = vec![(String::new(), vec![r#"{"type":"user","uuid":"1"}"#.to_owned()])];
+        let tar = transcript("5f0a3b0c-0000-4000-8000-000000000000", &files).unwrap().unwrap();
+        let mut archive = tar::Archive::new(tar.as_slice());
+        let paths: Vec<String> = archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string()).collect();
+        assert_eq!(paths.len(), 1);
+        assert!(paths[0].starts_with(".claude/projects/") && paths[0].ends_with(".jsonl"), "{paths:?}");
+        assert!(transcript("x", &[]).unwrap().is_none());
+        assert!(transcript("x", &[("../../etc".into(), vec!["{}".into()])]).is_err());
+    }
+}
