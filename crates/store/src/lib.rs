@@ -13,6 +13,7 @@
 //! Reading order: [`Store`], then `events` (the log), `sessions`, and the other records.
 
 mod agents;
+mod checkpoint;
 mod cursor;
 mod environments;
 mod error;
@@ -59,6 +60,7 @@ pub use time::TimeRange;
 pub use transcripts::{TranscriptEntry, Transcripts};
 pub use usage::{ModelCall, RecordError, Totals, Usage};
 
+use checkpoint::Bell;
 use queue::Queue;
 use reader::Read;
 use writer::{Call, Request};
@@ -72,6 +74,8 @@ pub struct Store {
     writes: Arc<Queue<Box<dyn Request>>>,
     reads: Arc<Queue<Read>>,
     writer: Option<JoinHandle<()>>,
+    /// Ends when the writer does.
+    checkpointer: Option<JoinHandle<()>>,
     readers: Vec<JoinHandle<()>>,
     /// Let go of last, when no thread can touch the files any more.
     _lock: lock::Lock,
@@ -104,12 +108,16 @@ impl Store {
             writes: Arc::new(Queue::new(writer::PLACES)),
             reads: Arc::new(Queue::new(reader::PLACES)),
             writer: None,
+            checkpointer: None,
             readers: Vec::new(),
             _lock: lock,
         };
         // From here on an early return drops the store and with it the threads started so far.
-        let thread = writer::start(connection, Arc::clone(&store.writes));
+        let (bell, rings) = Bell::new();
+        let thread = writer::start(connection, Arc::clone(&store.writes), bell);
         store.writer = Some(thread.map_err(OpenError::Thread)?);
+        let thread = checkpoint::start(schema::open_checkpointer(&file)?, rings);
+        store.checkpointer = Some(thread.map_err(OpenError::Thread)?);
         for number in 0..reader::THREADS {
             let connection = schema::open_reader(&file)?;
             let thread = reader::start(number, connection, Arc::clone(&store.reads));
@@ -207,7 +215,12 @@ impl Drop for Store {
         self.reads.close();
         // Readers first: the connection closed last folds the log into the database, and theirs may
         // not write.
-        for thread in self.readers.drain(..).chain(self.writer.take()) {
+        for thread in self
+            .readers
+            .drain(..)
+            .chain(self.writer.take())
+            .chain(self.checkpointer.take())
+        {
             if thread.join().is_err() {
                 tracing::error!("a thread of the store panicked");
             }

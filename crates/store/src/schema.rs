@@ -4,6 +4,9 @@
 //!
 //! To change the schema: add the next numbered file, add it to [`MIGRATIONS`], never edit an old one.
 
+use std::fs::{File, OpenOptions};
+use std::io::{Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,6 +26,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Every statement text of the crate is constant, so all of them stay prepared.
 const STATEMENTS: usize = 96;
 
+/// Pages in the log at which the writer folds it into the database itself, so that it can begin the
+/// log anew. Most of that work has been done by then (see `checkpoint`).
+const LOG_PAGES: i64 = 1000;
+
+/// The log's room on disk: [`LOG_PAGES`] with their headers, and a few large commits.
+const LOG_BYTES: u64 = 5 << 20;
+
 /// Opens the connection that writes, and migrates.
 pub(crate) fn open_writer(file: &Path) -> Result<Connection, OpenError> {
     let mut connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -33,8 +43,54 @@ pub(crate) fn open_writer(file: &Path) -> Result<Connection, OpenError> {
     connection.pragma_update(None, "cache_size", -2048)?;
     // A log that a burst made large is cut back when it is next reset.
     connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     migrate(&mut connection)?;
+    reserve_log(&file.with_extension("db-wal"));
     Ok(connection)
+}
+
+/// Opens the connection that folds the log into the database.
+pub(crate) fn open_checkpointer(file: &Path) -> Result<Connection, OpenError> {
+    let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "cache_size", -64)?;
+    Ok(connection)
+}
+
+/// Writes zeros behind the log's end. A sync after an overwrite takes a fraction of a sync after a
+/// file has grown, because the file system has nothing of its own to record. The engine ends its log
+/// at the first frame without a valid checksum, so zeros mean nothing to it; it must only not write
+/// meanwhile, and it does not: the directory is locked and no thread has been started.
+fn reserve_log(log: &Path) {
+    let reserve = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(log)?;
+        let end = file.seek(SeekFrom::End(0))?;
+        let filled = fill(&mut file, LOG_BYTES.saturating_sub(end));
+        if filled.is_err() {
+            file.set_len(end)?;
+        }
+        filled
+    };
+    if let Err(error) = reserve() {
+        tracing::warn!(
+            "cannot reserve room for the database's log, commits will be slower: {error}"
+        );
+    }
+}
+
+fn fill(file: &mut File, mut missing: u64) -> std::io::Result<()> {
+    let zeros = vec![0; 256 * 1024];
+    while missing > 0 {
+        let step = missing.min(zeros.len() as u64);
+        file.write_all(&zeros[..step as usize])?;
+        missing -= step;
+    }
+    file.sync_all()
 }
 
 /// Opens a connection that reads. The writer must have been opened before.

@@ -13,6 +13,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::StoreError;
+use crate::checkpoint::Bell;
 use crate::queue::Queue;
 
 /// Requests that may wait for the writer. At a few thousand requests a second this is well under a
@@ -89,6 +90,7 @@ where
 pub(crate) fn start(
     connection: Connection,
     queue: Arc<Queue<Box<dyn Request>>>,
+    mut bell: Bell,
 ) -> std::io::Result<JoinHandle<()>> {
     Builder::new()
         .name("store-writer".to_owned())
@@ -100,6 +102,7 @@ pub(crate) fn start(
                 for request in group.drain(..) {
                     request.answer();
                 }
+                bell.count();
             }
         })
 }

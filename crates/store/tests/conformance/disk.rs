@@ -36,7 +36,7 @@ fn small_file_system(path: &Path) -> nix::Result<()> {
         path,
         Some("tmpfs"),
         MsFlags::empty(),
-        Some("size=6m"),
+        Some("size=12m"),
     )
 }
 

@@ -81,12 +81,17 @@ async fn a_torn_tail_of_the_log_file_costs_only_the_torn_commit() {
             .await
             .unwrap();
     }
-    let log = fs::read(bed.dir.path().join("hostel.db-wal")).unwrap();
-    // Cut in the last frame, and a last frame of garbage.
-    let mut garbage = log.clone();
-    let end = garbage.len();
+    let mut log = fs::read(bed.dir.path().join("hostel.db-wal")).unwrap();
+    // Behind the last frame (a page with a header of 24 bytes, after the file's 32) are only zeros.
+    let used = log.iter().rposition(|byte| *byte != 0).unwrap();
+    log.truncate(32 + (used - 32).div_ceil(4096 + 24) * (4096 + 24));
+    // Cut in the last frame, a last frame of garbage, and one whose second half never came.
+    let end = log.len();
+    let (mut garbage, mut half) = (log.clone(), log.clone());
     garbage[end - 3000..].fill(0xa5);
-    for torn in [&log[..log.len() - 2000], &garbage[..]] {
+    half[end - 2000..].fill(0);
+    half.resize(end + 8240, 0);
+    for torn in [&log[..end - 2000], &garbage, &half] {
         let copy = tempfile::tempdir().unwrap();
         fs::copy(
             bed.dir.path().join("hostel.db"),
