@@ -122,7 +122,11 @@ impl CustomTools {
     /// makes no sense is answered with a JSON-RPC error.
     pub fn answer(&self, message: &RawValue) -> Asked {
         let Ok(Message { id, method, params }) = serde_json::from_str(message.get()) else {
-            return Asked::Reply(error(Value::Null, METHOD_NOT_FOUND, "not a json-rpc request"));
+            return Asked::Reply(error(
+                Value::Null,
+                METHOD_NOT_FOUND,
+                "not a json-rpc request",
+            ));
         };
         let id = id.unwrap_or(Value::Null);
         match method.as_deref().unwrap_or_default() {
@@ -131,7 +135,10 @@ impl CustomTools {
             "tools/call" => self.call(id, params.as_deref()),
             "ping" => Asked::Reply(result(&id, json!({}))),
             "notifications/cancelled" => match cancelled(params.as_deref()) {
-                Some(call) => Asked::Cancelled { id: call, reply: acknowledged() },
+                Some(call) => Asked::Cancelled {
+                    id: call,
+                    reply: acknowledged(),
+                },
                 None => Asked::Reply(acknowledged()),
             },
             method if method.starts_with("notifications/") => Asked::Reply(acknowledged()),
@@ -155,7 +162,12 @@ impl CustomTools {
 
     fn call(&self, id: Value, params: Option<&RawValue>) -> Asked {
         let params = params.and_then(|params| serde_json::from_str(params.get()).ok());
-        let Some(CallParams { name, arguments, meta }) = params else {
+        let Some(CallParams {
+            name,
+            arguments,
+            meta,
+        }) = params
+        else {
             return Asked::Reply(error(id, INVALID_PARAMS, "the call has no tool name"));
         };
         if !self.0.iter().any(|tool| tool.name == name) {
@@ -212,7 +224,11 @@ fn initialize(params: Option<&RawValue>) -> Value {
 }
 
 fn cancelled(params: Option<&RawValue>) -> Option<Value> {
-    Some(serde_json::from_str::<CancelParams>(params?.get()).ok()?.request_id)
+    Some(
+        serde_json::from_str::<CancelParams>(params?.get())
+            .ok()?
+            .request_id,
+    )
 }
 
 /// What the CLI expects in answer to a notification.
@@ -221,7 +237,11 @@ fn acknowledged() -> Box<RawValue> {
 }
 
 fn result(id: &Value, result: impl Serialize) -> Box<RawValue> {
-    raw(&Reply { jsonrpc: "2.0", id, result })
+    raw(&Reply {
+        jsonrpc: "2.0",
+        id,
+        result,
+    })
 }
 
 fn error(id: Value, code: i64, message: &str) -> Box<RawValue> {
@@ -249,7 +269,9 @@ mod tests {
     }
 
     fn reply(message: Value) -> Value {
-        let Asked::Reply(reply) = ask(message) else { panic!("not a reply") };
+        let Asked::Reply(reply) = ask(message) else {
+            panic!("not a reply")
+        };
         serde_json::from_str(reply.get()).unwrap()
     }
 
@@ -272,10 +294,17 @@ mod tests {
 
     #[test]
     fn a_call_is_handed_out_and_its_reply_keeps_the_id() {
-        let asked = ask(json!({"id": 7, "method": "tools/call", "params": {"name": "weather",
-            "arguments": {"city": "Rome"}, "_meta": {"claudecode/toolUseId": "toolu_1", "progressToken": 7}}}));
-        let Asked::Call(call) = asked else { panic!("not a call") };
-        assert_eq!((call.tool.as_str(), call.arguments.get()), ("weather", r#"{"city":"Rome"}"#));
+        let asked = ask(
+            json!({"id": 7, "method": "tools/call", "params": {"name": "weather",
+            "arguments": {"city": "Rome"}, "_meta": {"claudecode/toolUseId": "toolu_1", "progressToken": 7}}}),
+        );
+        let Asked::Call(call) = asked else {
+            panic!("not a call")
+        };
+        assert_eq!(
+            (call.tool.as_str(), call.arguments.get()),
+            ("weather", r#"{"city":"Rome"}"#)
+        );
         assert_eq!(call.tool_use_id.as_deref(), Some("toolu_1"));
         let reply = call.reply(&json!([{"type": "text", "text": "sunny"}]), true);
         let reply: Value = serde_json::from_str(reply.get()).unwrap();
@@ -287,18 +316,32 @@ mod tests {
     #[test]
     fn a_cancelled_call_is_named() {
         let asked = ask(json!({"method": "notifications/cancelled", "params": {"requestId": 7}}));
-        let Asked::Cancelled { id, .. } = asked else { panic!("not cancelled") };
+        let Asked::Cancelled { id, .. } = asked else {
+            panic!("not cancelled")
+        };
         assert_eq!(id, 7);
     }
 
     #[test]
     fn nonsense_is_answered_with_an_error_and_notifications_are_acknowledged() {
-        assert_eq!(reply(json!({"id": 2, "method": "resources/list"}))["error"]["code"], METHOD_NOT_FOUND);
-        assert_eq!(reply(json!({"id": 2, "method": "tools/call"}))["error"]["code"], INVALID_PARAMS);
+        assert_eq!(
+            reply(json!({"id": 2, "method": "resources/list"}))["error"]["code"],
+            METHOD_NOT_FOUND
+        );
+        assert_eq!(
+            reply(json!({"id": 2, "method": "tools/call"}))["error"]["code"],
+            INVALID_PARAMS
+        );
         let unknown = json!({"id": 2, "method": "tools/call", "params": {"name": "other"}});
         assert_eq!(reply(unknown)["error"]["code"], INVALID_PARAMS);
         assert_eq!(reply(json!([1]))["error"]["code"], METHOD_NOT_FOUND);
-        assert_eq!(reply(json!({"method": "notifications/initialized"}))["result"], json!({}));
-        assert_eq!(reply(json!({"id": 3, "method": "ping"}))["result"], json!({}));
+        assert_eq!(
+            reply(json!({"method": "notifications/initialized"}))["result"],
+            json!({})
+        );
+        assert_eq!(
+            reply(json!({"id": 3, "method": "ping"}))["result"],
+            json!({})
+        );
     }
 }

@@ -154,11 +154,15 @@ impl Frame {
         let raw: &RawValue = serde_json::from_str(text).map_err(NotAFrame)?;
         let text = raw.get();
         if !text.starts_with('{') {
-            return Err(NotAFrame(<serde_json::Error as serde::de::Error>::custom("not an object")));
+            return Err(NotAFrame(<serde_json::Error as serde::de::Error>::custom(
+                "not an object",
+            )));
         }
         // A `type` that is no string makes a frame of no known kind, not a bad line.
-        let head = serde_json::from_str::<Head<'_>>(text)
-            .unwrap_or(Head { kind: None, subtype: None });
+        let head = serde_json::from_str::<Head<'_>>(text).unwrap_or(Head {
+            kind: None,
+            subtype: None,
+        });
         let kind = head.kind.as_deref().unwrap_or_default();
         let subtype = head.subtype.as_deref();
         Ok(known(kind, subtype, text).unwrap_or_else(|| {
@@ -181,17 +185,23 @@ fn known(kind: &str, subtype: Option<&str>, text: &str) -> Option<Frame> {
         "result" => Frame::Result(read(text)?),
         "control_request" => Frame::ControlRequest(control::request(text)?),
         "control_response" => Frame::ControlResponse(control::response(text)?),
-        "control_cancel_request" => {
-            Frame::ControlCancel { request_id: read::<Cancel>(text)?.request_id }
-        }
+        "control_cancel_request" => Frame::ControlCancel {
+            request_id: read::<Cancel>(text)?.request_id,
+        },
         "transcript_mirror" => Frame::Mirror(read(text)?),
         "command_lifecycle" => {
-            let Lifecycle { command_uuid, state } = read(text)?;
-            Frame::CommandLifecycle { command_uuid, state: command_state(state) }
+            let Lifecycle {
+                command_uuid,
+                state,
+            } = read(text)?;
+            Frame::CommandLifecycle {
+                command_uuid,
+                state: command_state(state),
+            }
         }
-        "conversation_reset" => {
-            Frame::ConversationReset { trigger: read::<Reset>(text)?.trigger }
-        }
+        "conversation_reset" => Frame::ConversationReset {
+            trigger: read::<Reset>(text)?.trigger,
+        },
         "keep_alive" => Frame::KeepAlive,
         _ => return None,
     };

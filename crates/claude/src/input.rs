@@ -18,7 +18,10 @@ pub fn user(uuid: &str, content: &impl Serialize) -> Result<Bytes, serde_json::E
     line(&User {
         kind: "user",
         session_id: "",
-        message: Message { role: "user", content },
+        message: Message {
+            role: "user",
+            content,
+        },
         parent_tool_use_id: None,
         uuid,
         client_composed: true,
@@ -28,50 +31,98 @@ pub fn user(uuid: &str, content: &impl Serialize) -> Result<Bytes, serde_json::E
 /// Stops the running turn. With `cancel_queued` also prompts that wait: without it a prompt that
 /// was written just before still runs.
 pub fn interrupt(request_id: &str, cancel_queued: bool) -> Bytes {
-    request(request_id, &Interrupt { subtype: "interrupt", cancel_queued })
+    request(
+        request_id,
+        &Interrupt {
+            subtype: "interrupt",
+            cancel_queued,
+        },
+    )
 }
 
 /// Changes the model. Any string is accepted; a wrong one fails at the next call.
 pub fn set_model(request_id: &str, model: Option<&str>) -> Bytes {
-    request(request_id, &SetModel { subtype: "set_model", model })
+    request(
+        request_id,
+        &SetModel {
+            subtype: "set_model",
+            model,
+        },
+    )
 }
 
 /// Ends the process: aborts a running turn, kills its tools, exits.
 pub fn end_session(request_id: &str) -> Bytes {
-    request(request_id, &Bare { subtype: "end_session" })
+    request(
+        request_id,
+        &Bare {
+            subtype: "end_session",
+        },
+    )
 }
 
 /// Asks how the MCP servers are.
 pub fn mcp_status(request_id: &str) -> Bytes {
-    request(request_id, &Bare { subtype: "mcp_status" })
+    request(
+        request_id,
+        &Bare {
+            subtype: "mcp_status",
+        },
+    )
 }
 
 /// Any other request of the host: `body` is an object with its `subtype`.
 pub fn request(request_id: &str, body: &impl Serialize) -> Bytes {
-    sure(&Request { kind: "control_request", request_id, request: body })
+    sure(&Request {
+        kind: "control_request",
+        request_id,
+        request: body,
+    })
 }
 
 /// Lets a tool call run, with other arguments when `input` is given.
 pub fn allow(request_id: &str, input: Option<&RawValue>) -> Bytes {
-    success(request_id, &Allow { behavior: "allow", updated_input: input })
+    success(
+        request_id,
+        &Allow {
+            behavior: "allow",
+            updated_input: input,
+        },
+    )
 }
 
 /// Keeps a tool call from running. The model reads `message` as the tool's error, except when
 /// `interrupt` also ends the turn: then it reads the CLI's own words.
 pub fn deny(request_id: &str, message: &str, interrupt: bool) -> Bytes {
-    success(request_id, &Deny { behavior: "deny", message, interrupt })
+    success(
+        request_id,
+        &Deny {
+            behavior: "deny",
+            message,
+            interrupt,
+        },
+    )
 }
 
 /// Answers a JSON-RPC message to an in-process MCP server; see [`crate::custom`].
 pub fn mcp_reply(request_id: &str, reply: &RawValue) -> Bytes {
-    success(request_id, &McpReply { mcp_response: reply })
+    success(
+        request_id,
+        &McpReply {
+            mcp_response: reply,
+        },
+    )
 }
 
 /// Answers a request of the CLI with success.
 pub fn success(request_id: &str, response: &impl Serialize) -> Bytes {
     sure(&Response {
         kind: "control_response",
-        response: Success { subtype: "success", request_id, response },
+        response: Success {
+            subtype: "success",
+            request_id,
+            response,
+        },
     })
 }
 
@@ -79,7 +130,11 @@ pub fn success(request_id: &str, response: &impl Serialize) -> Bytes {
 pub fn failure(request_id: &str, error: &str) -> Bytes {
     sure(&Response {
         kind: "control_response",
-        response: Failure { subtype: "error", request_id, error },
+        response: Failure {
+            subtype: "error",
+            request_id,
+            error,
+        },
     })
 }
 
@@ -222,7 +277,10 @@ mod tests {
             response(allow("r", Some(&raw("{\"a\":1}")))),
             json!({"behavior": "allow", "updatedInput": {"a": 1}})
         );
-        assert_eq!(response(deny("r", "no", false)), json!({"behavior": "deny", "message": "no"}));
+        assert_eq!(
+            response(deny("r", "no", false)),
+            json!({"behavior": "deny", "message": "no"})
+        );
         assert_eq!(response(deny("r", "no", true))["interrupt"], true);
         assert_eq!(
             value(&failure("r", "nope")),

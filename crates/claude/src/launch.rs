@@ -177,7 +177,11 @@ impl Launch {
     /// policies at its start, but where its rules cannot express one (a remote server whose tools
     /// are denied but for a few) it asks, and some calls it asks about in spite of an allow rule.
     pub fn policy_of(&self, cli_tool_name: &str) -> Policy {
-        let servers: Vec<&str> = self.mcp_servers.iter().map(|server| server.name.as_str()).collect();
+        let servers: Vec<&str> = self
+            .mcp_servers
+            .iter()
+            .map(|server| server.name.as_str())
+            .collect();
         match ToolName::parse(cli_tool_name, &servers) {
             ToolName::BuiltIn(tool) => {
                 let found = self.tools.iter().find(|(listed, _)| *listed == tool);

@@ -60,7 +60,12 @@ impl Default for Lines {
 impl Lines {
     /// A splitter that accepts lines of up to `limit` bytes.
     pub fn new(limit: usize) -> Self {
-        Self { limit, partial: BytesMut::new(), chunk: Bytes::new(), skipping: false }
+        Self {
+            limit,
+            partial: BytesMut::new(),
+            chunk: Bytes::new(),
+            skipping: false,
+        }
     }
 
     /// Adds output. Take all lines before pushing again: a chunk that was not taken yet is kept
@@ -133,7 +138,10 @@ fn classify(line: Bytes) -> Option<Line> {
         return Some(Line::Json(line));
     }
     let shown = &line[start..line.len().min(start + EXCERPT)];
-    Some(Line::Garbage { excerpt: shown.escape_ascii().to_string(), length: line.len() })
+    Some(Line::Garbage {
+        excerpt: shown.escape_ascii().to_string(),
+        length: line.len(),
+    })
 }
 
 #[cfg(test)]
@@ -154,7 +162,9 @@ mod tests {
         let chunk = Bytes::from_static(b"{\"a\":1}\n{\"b\":2}\n");
         let mut lines = Lines::default();
         lines.push(chunk.clone());
-        let Some(Line::Json(first)) = lines.next_line() else { panic!("no line") };
+        let Some(Line::Json(first)) = lines.next_line() else {
+            panic!("no line")
+        };
         assert_eq!(first.as_ptr(), chunk.as_ptr());
         assert_eq!(all(&mut lines), [json("{\"b\":2}")]);
     }
@@ -173,7 +183,13 @@ mod tests {
         lines.push(Bytes::from_static(b"\n  \r\nboom\x1b[31m\xff\n{}\n"));
         assert_eq!(
             all(&mut lines),
-            [Line::Garbage { excerpt: "boom\\x1b[31m\\xff".into(), length: 10 }, json("{}")]
+            [
+                Line::Garbage {
+                    excerpt: "boom\\x1b[31m\\xff".into(),
+                    length: 10
+                },
+                json("{}")
+            ]
         );
     }
 
@@ -181,7 +197,9 @@ mod tests {
     fn a_long_line_of_garbage_is_cut_for_show() {
         let mut lines = Lines::default();
         lines.push(Bytes::from(format!("{}\n", "x".repeat(5000))));
-        let Some(Line::Garbage { excerpt, length }) = lines.next_line() else { panic!("no line") };
+        let Some(Line::Garbage { excerpt, length }) = lines.next_line() else {
+            panic!("no line")
+        };
         assert_eq!((excerpt.len(), length), (EXCERPT, 5000));
     }
 
@@ -189,7 +207,13 @@ mod tests {
     fn a_line_over_the_limit_is_reported_once_and_skipped_to_its_end() {
         let mut lines = Lines::new(8);
         let mut seen = Vec::new();
-        for chunk in ["{\"1234", "56789", "abc", "def}\n{}\n", "{\"123456789\"}\n{}\n"] {
+        for chunk in [
+            "{\"1234",
+            "56789",
+            "abc",
+            "def}\n{}\n",
+            "{\"123456789\"}\n{}\n",
+        ] {
             lines.push(Bytes::from(chunk));
             seen.extend(all(&mut lines));
             assert!(lines.held() <= 8);

@@ -73,7 +73,9 @@ impl BuiltIn {
 
     /// The tool with this public name.
     pub fn from_public(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|tool| tool.public_name() == name)
+        Self::ALL
+            .into_iter()
+            .find(|tool| tool.public_name() == name)
     }
 
     /// The tool with this name in the CLI.
@@ -124,11 +126,15 @@ impl<'a> ToolName<'a> {
         if let Some(tool) = BuiltIn::from_cli(name) {
             return Self::BuiltIn(tool);
         }
-        let Some(rest) = name.strip_prefix("mcp__") else { return Self::Other(name) };
+        let Some(rest) = name.strip_prefix("mcp__") else {
+            return Self::Other(name);
+        };
         let known = servers
             .iter()
             .filter_map(|server| {
-                let tool = rest.strip_prefix(server_part(server).as_str())?.strip_prefix("__")?;
+                let tool = rest
+                    .strip_prefix(server_part(server).as_str())?
+                    .strip_prefix("__")?;
                 Some((server.len(), &rest[..rest.len() - tool.len() - 2], tool))
             })
             .max_by_key(|(length, ..)| *length);
@@ -148,7 +154,13 @@ impl<'a> ToolName<'a> {
 pub fn server_part(server: &str) -> String {
     server
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '_' || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect()
 }
 
@@ -170,7 +182,10 @@ mod tests {
     fn every_name_leads_back_to_its_tool() {
         for tool in BuiltIn::ALL {
             assert_eq!(BuiltIn::from_public(tool.public_name()), Some(tool));
-            assert_eq!(ToolName::parse(tool.cli_name(), &[]), ToolName::BuiltIn(tool));
+            assert_eq!(
+                ToolName::parse(tool.cli_name(), &[]),
+                ToolName::BuiltIn(tool)
+            );
         }
     }
 
@@ -179,10 +194,34 @@ mod tests {
         let servers = ["a", "a__b", "my docs"];
         let parse = |name| ToolName::parse(name, &servers);
         assert_eq!(parse("mcp__custom__x__y"), ToolName::Custom("x__y"));
-        assert_eq!(parse("mcp__a__x"), ToolName::Mcp { server: "a", tool: "x" });
-        assert_eq!(parse("mcp__a__b__x"), ToolName::Mcp { server: "a__b", tool: "x" });
-        assert_eq!(parse("mcp__my_docs__x"), ToolName::Mcp { server: "my_docs", tool: "x" });
-        assert_eq!(parse("mcp__new__x"), ToolName::Mcp { server: "new", tool: "x" });
+        assert_eq!(
+            parse("mcp__a__x"),
+            ToolName::Mcp {
+                server: "a",
+                tool: "x"
+            }
+        );
+        assert_eq!(
+            parse("mcp__a__b__x"),
+            ToolName::Mcp {
+                server: "a__b",
+                tool: "x"
+            }
+        );
+        assert_eq!(
+            parse("mcp__my_docs__x"),
+            ToolName::Mcp {
+                server: "my_docs",
+                tool: "x"
+            }
+        );
+        assert_eq!(
+            parse("mcp__new__x"),
+            ToolName::Mcp {
+                server: "new",
+                tool: "x"
+            }
+        );
         assert_eq!(parse("mcp__odd"), ToolName::Other("mcp__odd"));
         assert_eq!(parse("Task"), ToolName::Other("Task"));
     }

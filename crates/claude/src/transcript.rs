@@ -49,15 +49,29 @@ pub struct File {
 /// `…/projects/<project>/<session>/<subpath>.jsonl`; what stands before the last `projects` and
 /// the project's name do not matter.
 pub fn key(mirror: &Mirror) -> Result<Key, BadPath> {
-    let bad = || BadPath { path: mirror.file_path.clone() };
+    let bad = || BadPath {
+        path: mirror.file_path.clone(),
+    };
     let path = mirror.file_path.strip_suffix(".jsonl").ok_or_else(bad)?;
     let parts: Vec<&str> = path.split('/').collect();
-    let projects = parts.iter().rposition(|part| *part == "projects").ok_or_else(bad)?;
-    let [_, session, subpath @ ..] = &parts[projects + 1..] else { return Err(bad()) };
-    if [session].into_iter().chain(subpath).any(|part| !plain(part)) {
+    let projects = parts
+        .iter()
+        .rposition(|part| *part == "projects")
+        .ok_or_else(bad)?;
+    let [_, session, subpath @ ..] = &parts[projects + 1..] else {
+        return Err(bad());
+    };
+    if [session]
+        .into_iter()
+        .chain(subpath)
+        .any(|part| !plain(part))
+    {
         return Err(bad());
     }
-    Ok(Key { session: (*session).to_owned(), subpath: subpath.join("/") })
+    Ok(Key {
+        session: (*session).to_owned(),
+        subpath: subpath.join("/"),
+    })
 }
 
 /// An entry's id, if it has one.
@@ -93,9 +107,15 @@ pub fn restore<'a>(
             push_line(&mut content, entry.get());
         }
     }
-    let mut files = vec![File { path: format!("{stem}.jsonl"), content }];
+    let mut files = vec![File {
+        path: format!("{stem}.jsonl"),
+        content,
+    }];
     if let Some(metadata) = metadata {
-        files.push(File { path: format!("{stem}.meta.json"), content: without_type(metadata) });
+        files.push(File {
+            path: format!("{stem}.meta.json"),
+            content: without_type(metadata),
+        });
     }
     Ok(files)
 }
@@ -142,7 +162,13 @@ fn without_type(entry: &RawValue) -> Vec<u8> {
 
 /// One entry is one line; raw JSON may only hold newlines between its tokens.
 fn push_line(content: &mut Vec<u8>, entry: &str) {
-    content.extend(entry.bytes().map(|byte| if matches!(byte, b'\n' | b'\r') { b' ' } else { byte }));
+    content.extend(entry.bytes().map(|byte| {
+        if matches!(byte, b'\n' | b'\r') {
+            b' '
+        } else {
+            byte
+        }
+    }));
     content.push(b'\n');
 }
 
@@ -155,7 +181,10 @@ mod tests {
     }
 
     fn key_of(path: &str) -> Result<Key, BadPath> {
-        key(&Mirror { file_path: path.to_owned(), entries: Vec::new() })
+        key(&Mirror {
+            file_path: path.to_owned(),
+            entries: Vec::new(),
+        })
     }
 
     #[test]
@@ -163,16 +192,35 @@ mod tests {
         let main = key_of("/home/agent/projects/.claude/projects/session/s1.jsonl").unwrap();
         assert_eq!((main.session.as_str(), main.subpath.as_str()), ("s1", ""));
         let sub = key_of("/c/projects/session/s1/subagents/agent-a.jsonl").unwrap();
-        assert_eq!((sub.session.as_str(), sub.subpath.as_str()), ("s1", "subagents/agent-a"));
+        assert_eq!(
+            (sub.session.as_str(), sub.subpath.as_str()),
+            ("s1", "subagents/agent-a")
+        );
     }
 
     #[test]
     fn strange_paths_are_refused() {
-        for path in ["", "/c/projects/s1.jsonl", "/c/projects/p/s1", "/c/projects/p/../x.jsonl", "/c/projects/p//x.jsonl"] {
+        for path in [
+            "",
+            "/c/projects/s1.jsonl",
+            "/c/projects/p/s1",
+            "/c/projects/p/../x.jsonl",
+            "/c/projects/p//x.jsonl",
+        ] {
             assert!(key_of(path).is_err(), "{path}");
         }
-        for (session, subpath) in [("..", ""), ("", "a"), ("s", "../x"), ("s", "/etc/x"), ("/s", ""), ("s", "a//b")] {
-            let key = Key { session: session.into(), subpath: subpath.into() };
+        for (session, subpath) in [
+            ("..", ""),
+            ("", "a"),
+            ("s", "../x"),
+            ("s", "/etc/x"),
+            ("/s", ""),
+            ("s", "a//b"),
+        ] {
+            let key = Key {
+                session: session.into(),
+                subpath: subpath.into(),
+            };
             assert!(restore(&key, []).is_err(), "{session} {subpath}");
         }
     }
@@ -185,14 +233,20 @@ mod tests {
             raw(r#"{"type":"agent_metadata","agentType":"new"}"#),
             raw(r#"{"type":"assistant","text":"agent_metadata"}"#),
         ];
-        let key = Key { session: "s1".into(), subpath: "subagents/agent-a".into() };
+        let key = Key {
+            session: "s1".into(),
+            subpath: "subagents/agent-a".into(),
+        };
         let files = restore(&key, entries.iter().map(AsRef::as_ref)).unwrap();
         assert_eq!(files[0].path, "projects/session/s1/subagents/agent-a.jsonl");
         assert_eq!(
             String::from_utf8(files[0].content.clone()).unwrap(),
             "{\"type\":\"user\", \"uuid\":\"u1\"}\n{\"type\":\"assistant\",\"text\":\"agent_metadata\"}\n"
         );
-        assert_eq!(files[1].path, "projects/session/s1/subagents/agent-a.meta.json");
+        assert_eq!(
+            files[1].path,
+            "projects/session/s1/subagents/agent-a.meta.json"
+        );
         assert_eq!(files[1].content, br#"{"agentType":"new"}"#);
     }
 

@@ -128,7 +128,9 @@ impl UserBlock {
 }
 
 fn kind_of(raw: &RawValue) -> String {
-    read::<Kind>(raw.get()).map(|block| block.kind).unwrap_or_default()
+    read::<Kind>(raw.get())
+        .map(|block| block.kind)
+        .unwrap_or_default()
 }
 
 /// The blocks of an answer's `content`.

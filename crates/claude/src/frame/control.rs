@@ -125,7 +125,10 @@ struct ResponseBody {
 }
 
 pub(super) fn request(text: &str) -> Option<ControlRequest> {
-    let RequestFrame { request_id, request } = read(text)?;
+    let RequestFrame {
+        request_id,
+        request,
+    } = read(text)?;
     let subtype = read::<Subtype>(request.get())?.subtype;
     let known = match subtype.as_str() {
         "can_use_tool" => {
@@ -135,7 +138,10 @@ pub(super) fn request(text: &str) -> Option<ControlRequest> {
         "mcp_message" => read(request.get()).map(ControlRequestKind::McpMessage),
         _ => None,
     };
-    let kind = known.unwrap_or(ControlRequestKind::Other { subtype, raw: request });
+    let kind = known.unwrap_or(ControlRequestKind::Other {
+        subtype,
+        raw: request,
+    });
     Some(ControlRequest { request_id, kind })
 }
 
@@ -149,5 +155,8 @@ pub(super) fn response(text: &str) -> Option<ControlResponse> {
         }),
         _ => return None,
     };
-    Some(ControlResponse { request_id: body.request_id, outcome })
+    Some(ControlResponse {
+        request_id: body.request_id,
+        outcome,
+    })
 }

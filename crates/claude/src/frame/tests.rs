@@ -6,16 +6,43 @@ use serde_json::{Value, json};
 
 /// Recorded output, long texts and lists cut short.
 const RECORDINGS: [(&str, &str); 10] = [
-    ("partial_messages", include_str!("../../tests/fixtures/partial_messages.jsonl")),
-    ("permissions", include_str!("../../tests/fixtures/permissions.jsonl")),
+    (
+        "partial_messages",
+        include_str!("../../tests/fixtures/partial_messages.jsonl"),
+    ),
+    (
+        "permissions",
+        include_str!("../../tests/fixtures/permissions.jsonl"),
+    ),
     ("hooks", include_str!("../../tests/fixtures/hooks.jsonl")),
-    ("in_process_mcp", include_str!("../../tests/fixtures/in_process_mcp.jsonl")),
-    ("interrupt", include_str!("../../tests/fixtures/interrupt.jsonl")),
-    ("mirror_and_subagent", include_str!("../../tests/fixtures/mirror_and_subagent.jsonl")),
-    ("await_claim", include_str!("../../tests/fixtures/await_claim.jsonl")),
-    ("structured_output", include_str!("../../tests/fixtures/structured_output.jsonl")),
-    ("api_retry", include_str!("../../tests/fixtures/api_retry.jsonl")),
-    ("compact_and_clear", include_str!("../../tests/fixtures/compact_and_clear.jsonl")),
+    (
+        "in_process_mcp",
+        include_str!("../../tests/fixtures/in_process_mcp.jsonl"),
+    ),
+    (
+        "interrupt",
+        include_str!("../../tests/fixtures/interrupt.jsonl"),
+    ),
+    (
+        "mirror_and_subagent",
+        include_str!("../../tests/fixtures/mirror_and_subagent.jsonl"),
+    ),
+    (
+        "await_claim",
+        include_str!("../../tests/fixtures/await_claim.jsonl"),
+    ),
+    (
+        "structured_output",
+        include_str!("../../tests/fixtures/structured_output.jsonl"),
+    ),
+    (
+        "api_retry",
+        include_str!("../../tests/fixtures/api_retry.jsonl"),
+    ),
+    (
+        "compact_and_clear",
+        include_str!("../../tests/fixtures/compact_and_clear.jsonl"),
+    ),
 ];
 
 /// What no part of the host acts on, so that it is passed on as it is.
@@ -31,7 +58,10 @@ fn parse(value: Value) -> Frame {
 
 fn recording(name: &str) -> Vec<Frame> {
     let (_, lines) = RECORDINGS.iter().find(|(known, _)| *known == name).unwrap();
-    lines.lines().map(|line| Frame::parse(line.as_bytes()).unwrap()).collect()
+    lines
+        .lines()
+        .map(|line| Frame::parse(line.as_bytes()).unwrap())
+        .collect()
 }
 
 #[test]
@@ -43,7 +73,11 @@ fn every_recorded_line_is_known_but_for_a_listed_few() {
                 let seen = (unknown.kind.as_str(), unknown.subtype.as_deref());
                 assert!(UNKNOWN.contains(&seen), "{name}: {line}");
             }
-            if let Frame::ControlRequest(ControlRequest { kind: ControlRequestKind::Other { .. }, .. }) = &frame {
+            if let Frame::ControlRequest(ControlRequest {
+                kind: ControlRequestKind::Other { .. },
+                ..
+            }) = &frame
+            {
                 panic!("{name}: {line}");
             }
         }
@@ -53,8 +87,15 @@ fn every_recorded_line_is_known_but_for_a_listed_few() {
 #[test]
 fn a_permission_request_names_the_block_that_came_before_it() {
     let frames = recording("permissions");
-    let asked = frames.iter().position(|frame| matches!(frame, Frame::ControlRequest(_))).unwrap();
-    let Frame::ControlRequest(ControlRequest { kind: ControlRequestKind::CanUseTool(ask), .. }) = &frames[asked] else {
+    let asked = frames
+        .iter()
+        .position(|frame| matches!(frame, Frame::ControlRequest(_)))
+        .unwrap();
+    let Frame::ControlRequest(ControlRequest {
+        kind: ControlRequestKind::CanUseTool(ask),
+        ..
+    }) = &frames[asked]
+    else {
         panic!("not a permission request");
     };
     let before = frames[..asked].iter().any(|frame| match frame {
@@ -77,18 +118,30 @@ fn an_interrupted_turn_ends_with_its_reason_and_cancels_its_prompt() {
     let result = result.unwrap();
     assert_eq!(result.subtype, "error_during_execution");
     assert_eq!(result.terminal_reason.as_deref(), Some("aborted_streaming"));
-    assert!(frames.iter().any(|frame| matches!(frame, Frame::Assistant(assistant) if assistant.aborted)));
-    assert!(frames.iter().any(
-        |frame| matches!(frame, Frame::CommandLifecycle { state: CommandState::Cancelled, .. })
-    ));
+    assert!(
+        frames
+            .iter()
+            .any(|frame| matches!(frame, Frame::Assistant(assistant) if assistant.aborted))
+    );
+    assert!(frames.iter().any(|frame| matches!(
+        frame,
+        Frame::CommandLifecycle {
+            state: CommandState::Cancelled,
+            ..
+        }
+    )));
 }
 
 #[test]
 fn a_result_is_read_whatever_the_order_of_its_keys() {
-    let frame = parse(json!({"duration_ms": 5, "usage": {"input_tokens": 7, "new": {}, "cache_creation": null},
+    let frame = parse(
+        json!({"duration_ms": 5, "usage": {"input_tokens": 7, "new": {}, "cache_creation": null},
         "errors": null, "modelUsage": {"m": {}}, "total_cost_usd": 0.5, "subtype": "success",
-        "api_error_status": null, "user_message_uuids": ["u1"], "type": "result", "is_error": false}));
-    let Frame::Result(result) = frame else { panic!("not a result") };
+        "api_error_status": null, "user_message_uuids": ["u1"], "type": "result", "is_error": false}),
+    );
+    let Frame::Result(result) = frame else {
+        panic!("not a result")
+    };
     assert_eq!((result.usage.input_tokens, result.total_cost_usd), (7, 0.5));
     assert_eq!(result.user_message_uuids, ["u1"]);
 }
@@ -97,15 +150,22 @@ fn a_result_is_read_whatever_the_order_of_its_keys() {
 fn mirrored_entries_are_kept_byte_for_byte() {
     let entry = r#"{ "type":"user",  "n":1.0e2, "text":"\u00e9" }"#;
     let line = format!(r#"{{"entries":[{entry}],"type":"transcript_mirror","filePath":"/p"}}"#);
-    let Frame::Mirror(mirror) = Frame::parse(line.as_bytes()).unwrap() else { panic!("no mirror") };
+    let Frame::Mirror(mirror) = Frame::parse(line.as_bytes()).unwrap() else {
+        panic!("no mirror")
+    };
     assert_eq!(mirror.entries[0].get(), entry);
 }
 
 #[test]
 fn what_is_new_is_kept_as_it_came() {
     let line = r#"{"subtype":"b","x":[1.0],"type":"a"}"#;
-    let Frame::Unknown(unknown) = Frame::parse(line.as_bytes()).unwrap() else { panic!("known") };
-    assert_eq!((unknown.kind.as_str(), unknown.subtype.as_deref()), ("a", Some("b")));
+    let Frame::Unknown(unknown) = Frame::parse(line.as_bytes()).unwrap() else {
+        panic!("known")
+    };
+    assert_eq!(
+        (unknown.kind.as_str(), unknown.subtype.as_deref()),
+        ("a", Some("b"))
+    );
     assert_eq!(unknown.raw.get(), line);
 }
 
@@ -125,9 +185,13 @@ fn a_known_type_in_a_new_shape_is_unknown_and_not_an_error() {
 
 #[test]
 fn new_blocks_inside_a_message_are_kept() {
-    let frame = parse(json!({"type": "assistant", "message": {"id": "m", "content": [
-        {"type": "text", "text": "a"}, {"type": "hologram", "x": 1}, {"type": "tool_use", "id": 5}]}}));
-    let Frame::Assistant(assistant) = frame else { panic!("not an answer") };
+    let frame = parse(
+        json!({"type": "assistant", "message": {"id": "m", "content": [
+        {"type": "text", "text": "a"}, {"type": "hologram", "x": 1}, {"type": "tool_use", "id": 5}]}}),
+    );
+    let Frame::Assistant(assistant) = frame else {
+        panic!("not an answer")
+    };
     assert!(matches!(&assistant.content[0], Block::Text(text) if text == "a"));
     assert!(matches!(&assistant.content[1], Block::Other { kind, .. } if kind == "hologram"));
     assert!(matches!(&assistant.content[2], Block::Other { kind, .. } if kind == "tool_use"));
@@ -135,9 +199,13 @@ fn new_blocks_inside_a_message_are_kept() {
 
 #[test]
 fn a_refused_request_says_why() {
-    let frame = parse(json!({"type": "control_response", "response": {"subtype": "error",
-        "request_id": "r1", "error": "Unsupported control request subtype: nope", "error_code": "unsupported_request"}}));
-    let Frame::ControlResponse(response) = frame else { panic!("not a response") };
+    let frame = parse(
+        json!({"type": "control_response", "response": {"subtype": "error",
+        "request_id": "r1", "error": "Unsupported control request subtype: nope", "error_code": "unsupported_request"}}),
+    );
+    let Frame::ControlResponse(response) = frame else {
+        panic!("not a response")
+    };
     let error = response.outcome.unwrap_err();
     assert_eq!(error.code.as_deref(), Some("unsupported_request"));
 }
@@ -161,8 +229,24 @@ fn any_json() -> impl Strategy<Value = Value> {
     let key = prop_oneof![
         "[a-z]{1,8}",
         prop::sample::select(vec![
-            "type", "subtype", "message", "content", "request", "request_id", "response", "entries",
-            "filePath", "event", "usage", "errors", "state", "uuid", "id", "name", "input", "text",
+            "type",
+            "subtype",
+            "message",
+            "content",
+            "request",
+            "request_id",
+            "response",
+            "entries",
+            "filePath",
+            "event",
+            "usage",
+            "errors",
+            "state",
+            "uuid",
+            "id",
+            "name",
+            "input",
+            "text",
         ])
         .prop_map(str::to_owned),
     ];

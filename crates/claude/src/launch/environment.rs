@@ -12,7 +12,10 @@ const MCP_TOOL_TIMEOUT_MS: &str = "2147483647";
 
 const FIXED: [(&str, &str); 9] = [
     ("LANG", "C.UTF-8"),
-    ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+    (
+        "PATH",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    ),
     // No lookups, no other host than the model's, no extra call for a title.
     ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
     // The memory directory would carry one session's words into another.
@@ -48,7 +51,10 @@ pub(super) fn environment(launch: &Launch) -> Vec<(String, String)> {
         }
         set("no_proxy", "127.0.0.1,localhost");
     }
-    if let Session::Resume { interrupted: true, .. } = launch.session {
+    if let Session::Resume {
+        interrupted: true, ..
+    } = launch.session
+    {
         set("CLAUDE_CODE_RESUME_INTERRUPTED_TURN", "1");
     }
     for (name, value) in &launch.extra_env {

@@ -64,7 +64,10 @@ fn server_rules(server: &RemoteServer, rules: &mut Rules) {
         Policy::Deny => policy != Policy::Deny,
     };
     if !server.tools.iter().any(|(_, policy)| weaker(*policy)) {
-        rules.add(server.default_policy, format!("mcp__{}", server_part(&server.name)));
+        rules.add(
+            server.default_policy,
+            format!("mcp__{}", server_part(&server.name)),
+        );
     }
     for (tool, policy) in &server.tools {
         if *policy != server.default_policy {
@@ -88,10 +91,16 @@ pub(super) fn settings(launch: &Launch) -> String {
 pub(super) fn mcp_config(launch: &Launch) -> Option<String> {
     let mut servers = Map::new();
     if !launch.custom_tools.is_empty() {
-        servers.insert(CUSTOM_SERVER.to_owned(), json!({"type": "sdk", "name": CUSTOM_SERVER}));
+        servers.insert(
+            CUSTOM_SERVER.to_owned(),
+            json!({"type": "sdk", "name": CUSTOM_SERVER}),
+        );
     }
     for server in &launch.mcp_servers {
-        servers.insert(server.name.clone(), json!({"type": "http", "url": server.url}));
+        servers.insert(
+            server.name.clone(),
+            json!({"type": "http", "url": server.url}),
+        );
     }
     (!servers.is_empty()).then(|| json!({"mcpServers": Value::Object(servers)}).to_string())
 }

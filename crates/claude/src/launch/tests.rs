@@ -35,13 +35,19 @@ fn server(default_policy: Policy, tools: &[(&str, Policy)]) -> RemoteServer {
         name: "my docs".into(),
         url: "https://docs.example.com/mcp".into(),
         default_policy,
-        tools: tools.iter().map(|(name, policy)| ((*name).to_owned(), *policy)).collect(),
+        tools: tools
+            .iter()
+            .map(|(name, policy)| ((*name).to_owned(), *policy))
+            .collect(),
     }
 }
 
 fn argument(launch: &Launch, name: &str) -> Option<String> {
     let prefix = format!("--{name}=");
-    launch.argv().into_iter().find_map(|argument| Some(argument.strip_prefix(&prefix)?.to_owned()))
+    launch
+        .argv()
+        .into_iter()
+        .find_map(|argument| Some(argument.strip_prefix(&prefix)?.to_owned()))
 }
 
 fn rules(launch: &Launch) -> Value {
@@ -50,7 +56,11 @@ fn rules(launch: &Launch) -> Value {
 }
 
 fn variable(launch: &Launch, name: &str) -> Option<String> {
-    let found: Vec<_> = launch.env().into_iter().filter(|(known, _)| known == name).collect();
+    let found: Vec<_> = launch
+        .env()
+        .into_iter()
+        .filter(|(known, _)| known == name)
+        .collect();
     assert!(found.len() <= 1, "{name} is set twice");
     Some(found.into_iter().next()?.1)
 }
@@ -65,7 +75,10 @@ fn the_toolset_maps_to_tools_and_rules() {
         (BuiltIn::WebFetch, Policy::Deny),
     ];
     assert_eq!(argument(&launch, "tools").as_deref(), Some("Bash,Read"));
-    assert_eq!(rules(&launch), json!({"allow": ["Read"], "ask": ["Bash"], "deny": []}));
+    assert_eq!(
+        rules(&launch),
+        json!({"allow": ["Read"], "ask": ["Bash"], "deny": []})
+    );
     assert_eq!(launch.policy_of("Bash"), Policy::Ask);
     assert_eq!(launch.policy_of("WebFetch"), Policy::Deny);
     assert_eq!(launch.policy_of("Write"), Policy::Deny);
@@ -83,7 +96,10 @@ fn custom_tools_never_ask_and_are_served_in_process() {
     }];
     assert_eq!(rules(&launch)["allow"], json!(["mcp__custom"]));
     let servers: Value = serde_json::from_str(&argument(&launch, "mcp-config").unwrap()).unwrap();
-    assert_eq!(servers, json!({"mcpServers": {"custom": {"type": "sdk", "name": "custom"}}}));
+    assert_eq!(
+        servers,
+        json!({"mcpServers": {"custom": {"type": "sdk", "name": "custom"}}})
+    );
     let line: Value = serde_json::from_slice(&launch.initialize("r1")).unwrap();
     assert_eq!(line["request"]["sdkMcpServers"], json!(["custom"]));
     assert_eq!(launch.policy_of("mcp__custom__weather"), Policy::Allow);
@@ -92,8 +108,10 @@ fn custom_tools_never_ask_and_are_served_in_process() {
 #[test]
 fn a_remote_server_gets_one_rule_and_its_exceptions() {
     let mut launch = launch();
-    launch.mcp_servers =
-        vec![server(Policy::Allow, &[("drop", Policy::Ask), ("wipe", Policy::Deny)])];
+    launch.mcp_servers = vec![server(
+        Policy::Allow,
+        &[("drop", Policy::Ask), ("wipe", Policy::Deny)],
+    )];
     assert_eq!(
         rules(&launch),
         json!({"allow": ["mcp__my_docs"], "ask": ["mcp__my_docs__drop"], "deny": ["mcp__my_docs__wipe"]})
@@ -107,11 +125,20 @@ fn a_remote_server_gets_one_rule_and_its_exceptions() {
 fn a_server_rule_never_covers_a_weaker_exception() {
     let mut launch = launch();
     launch.mcp_servers = vec![server(Policy::Ask, &[("read", Policy::Allow)])];
-    assert_eq!(rules(&launch), json!({"allow": ["mcp__my_docs__read"], "ask": [], "deny": []}));
+    assert_eq!(
+        rules(&launch),
+        json!({"allow": ["mcp__my_docs__read"], "ask": [], "deny": []})
+    );
     launch.mcp_servers = vec![server(Policy::Deny, &[("read", Policy::Ask)])];
-    assert_eq!(rules(&launch), json!({"allow": [], "ask": ["mcp__my_docs__read"], "deny": []}));
+    assert_eq!(
+        rules(&launch),
+        json!({"allow": [], "ask": ["mcp__my_docs__read"], "deny": []})
+    );
     launch.mcp_servers = vec![server(Policy::Ask, &[])];
-    assert_eq!(rules(&launch), json!({"allow": [], "ask": ["mcp__my_docs"], "deny": []}));
+    assert_eq!(
+        rules(&launch),
+        json!({"allow": [], "ask": ["mcp__my_docs"], "deny": []})
+    );
 }
 
 #[test]
@@ -120,7 +147,10 @@ fn a_large_system_prompt_stays_off_the_arguments() {
     launch.system = Some("x".repeat(100_000));
     assert!(launch.argv().iter().all(|argument| argument.len() < 4096));
     let line: Value = serde_json::from_slice(&launch.initialize("r1")).unwrap();
-    assert_eq!(line["request"]["systemPrompt"][0].as_str().map(str::len), Some(100_000));
+    assert_eq!(
+        line["request"]["systemPrompt"][0].as_str().map(str::len),
+        Some(100_000)
+    );
 }
 
 #[test]
@@ -136,7 +166,10 @@ fn sessions_are_named_with_one_argument_and_only_a_cut_turn_goes_on_by_itself() 
     assert!(argument(&launch, "session-id").is_some() && argument(&launch, "resume").is_none());
     let cut = "CLAUDE_CODE_RESUME_INTERRUPTED_TURN";
     for (interrupted, expected) in [(true, Some("1")), (false, None)] {
-        launch.session = Session::Resume { id: "-x".into(), interrupted };
+        launch.session = Session::Resume {
+            id: "-x".into(),
+            interrupted,
+        };
         assert_eq!(argument(&launch, "resume").as_deref(), Some("-x"));
         assert_eq!(argument(&launch, "session-id"), None);
         assert_eq!(variable(&launch, cut).as_deref(), expected);
@@ -148,14 +181,23 @@ fn the_proxy_never_takes_the_model() {
     let mut launch = launch();
     assert_eq!(variable(&launch, "HTTPS_PROXY"), None);
     launch.proxy_url = Some("http://127.0.0.1:9001".into());
-    assert_eq!(variable(&launch, "HTTPS_PROXY").as_deref(), Some("http://127.0.0.1:9001"));
-    assert_eq!(variable(&launch, "NO_PROXY").as_deref(), Some("127.0.0.1,localhost"));
+    assert_eq!(
+        variable(&launch, "HTTPS_PROXY").as_deref(),
+        Some("http://127.0.0.1:9001")
+    );
+    assert_eq!(
+        variable(&launch, "NO_PROXY").as_deref(),
+        Some("127.0.0.1,localhost")
+    );
 }
 
 #[test]
 fn the_callers_variables_win_and_nothing_is_set_twice() {
     let mut launch = launch();
-    launch.extra_env = vec![("LANG".into(), "de_DE.UTF-8".into()), ("EXTRA".into(), "1".into())];
+    launch.extra_env = vec![
+        ("LANG".into(), "de_DE.UTF-8".into()),
+        ("EXTRA".into(), "1".into()),
+    ];
     assert_eq!(variable(&launch, "LANG").as_deref(), Some("de_DE.UTF-8"));
     assert_eq!(variable(&launch, "EXTRA").as_deref(), Some("1"));
 }
