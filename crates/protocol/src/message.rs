@@ -5,7 +5,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{ErrorCode, Open, Refusal};
+use crate::{ErrorCode, Open, Opened, Refusal};
 
 /// The longest message in bytes. Room for an environment and arguments as large as Linux allows
 /// in practice, small enough to be held for every stream.
@@ -114,6 +114,11 @@ pub fn decode_open(body: &[u8]) -> Result<Open, Refusal> {
     let message =
         format!("open {shown:?} is not known to generation {} of the guest", crate::GENERATION);
     Err(Refusal::new(ErrorCode::Unsupported, message))
+}
+
+/// Reads an answer to an [`Open`].
+pub fn decode_opened(body: &[u8]) -> Result<Opened, MessageError> {
+    serde_json::from_slice(body).map_err(MessageError::Json)
 }
 
 const KNOWN: [&str; 8] =

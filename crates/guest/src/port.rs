@@ -1,0 +1,194 @@
+//! Loopback ports, both ways: the host dials in, or listens inside and is told who came.
+
+use std::{cell::Cell, io, rc::Rc, time::Duration};
+
+use protocol::{ErrorCode, Open, Opened, Refusal};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    time::{sleep, timeout},
+};
+
+use crate::{
+    serve::refuse,
+    wire::{LINGER, Stream, discard, read_message},
+};
+
+/// Connections accepted and carried at a time, over all listeners. Below half of what the
+/// multiplexer takes. Further ones wait in the listeners' backlogs.
+pub const ACCEPTED_MAX: usize = 200;
+
+/// How long the host may take to agree to carry a connection.
+const AGREE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Bytes moved at a time, for each direction of each connection.
+const CHUNK: usize = 32 * 1024;
+
+/// How listeners get streams to the host.
+pub struct Acceptances {
+    wishes: mpsc::Sender<oneshot::Sender<Stream>>,
+    room: std::sync::Arc<Semaphore>,
+}
+
+impl Acceptances {
+    pub fn new(wishes: mpsc::Sender<oneshot::Sender<Stream>>) -> Self {
+        Self { wishes, room: std::sync::Arc::new(Semaphore::new(ACCEPTED_MAX)) }
+    }
+
+    async fn stream(wishes: mpsc::Sender<oneshot::Sender<Stream>>) -> Option<Stream> {
+        let (wish, stream) = oneshot::channel();
+        wishes.send(wish).await.ok()?;
+        stream.await.ok()
+    }
+}
+
+/// Connects to a port and carries the connection.
+pub async fn dial(mut stream: Stream, port: u16) {
+    let connected = match TcpStream::connect(("127.0.0.1", port)).await {
+        Ok(connected) => connected,
+        Err(error) => {
+            let code = match error.kind() {
+                io::ErrorKind::ConnectionRefused => ErrorCode::ConnectionRefused,
+                _ => ErrorCode::Failed,
+            };
+            let message = format!("connecting to 127.0.0.1:{port} inside: {error}");
+            return refuse(stream, Refusal::new(code, message)).await;
+        }
+    };
+    if stream.answer(&Opened::Ok).await.is_ok() {
+        let (from_host, to_host) = stream.split();
+        relay(connected, from_host, to_host).await;
+    }
+}
+
+/// Listens on a port until the host ends the stream.
+pub async fn listen(acceptances: &Acceptances, mut stream: Stream, port: u16, tag: String) {
+    let bound = match TcpListener::bind(("127.0.0.1", port)).await {
+        Ok(listener) => listener.local_addr().map(|address| (listener, address.port())),
+        Err(error) => Err(error),
+    };
+    let (listener, port) = match bound {
+        Ok(bound) => bound,
+        Err(error) => {
+            let code = match error.kind() {
+                io::ErrorKind::AddrInUse => ErrorCode::PortInUse,
+                io::ErrorKind::PermissionDenied => ErrorCode::Denied,
+                _ => ErrorCode::Failed,
+            };
+            let message = format!("listening on 127.0.0.1:{port} inside: {error}");
+            return refuse(stream, Refusal::new(code, message)).await;
+        }
+    };
+    if stream.answer(&Opened::Listening { port }).await.is_err() {
+        return;
+    }
+    tokio::select! {
+        () = stream.host_gone() => {}
+        () = accept(acceptances, &listener, tag.into()) => {}
+    }
+}
+
+/// Accepts while there is room. Connections outlive the listener: the task that carries one ends
+/// by itself when either side does.
+async fn accept(acceptances: &Acceptances, listener: &TcpListener, tag: Rc<str>) {
+    loop {
+        let Ok(permit) = acceptances.room.clone().acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((connection, _)) => {
+                let wishes = acceptances.wishes.clone();
+                tokio::task::spawn_local(carry(connection, wishes, tag.clone(), permit));
+            }
+            // Out of descriptors, or the client went away: neither ends the listener.
+            Err(_) => sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+async fn carry(
+    connection: TcpStream,
+    wishes: mpsc::Sender<oneshot::Sender<Stream>>,
+    tag: Rc<str>,
+    _permit: OwnedSemaphorePermit,
+) {
+    let Some(mut stream) = Acceptances::stream(wishes).await else { return };
+    let Ok(open) = protocol::encode(&Open::Accepted { tag: tag.to_string() }) else { return };
+    if stream.send(&open).await.is_err() {
+        return;
+    }
+    let (mut from_host, to_host) = stream.split();
+    let Ok(Some(answer)) = timeout(AGREE_TIMEOUT, read_message(&mut from_host)).await else {
+        return;
+    };
+    if matches!(protocol::decode_opened(&answer), Ok(Opened::Ok)) {
+        relay(connection, from_host, to_host).await;
+    }
+}
+
+/// Carries a connection until both directions have ended or one has broken.
+async fn relay(
+    mut connection: TcpStream,
+    mut from_host: impl AsyncRead + Unpin,
+    mut to_host: impl AsyncWrite + Unpin,
+) {
+    // Small messages must not wait for more; the only cost is on loopback.
+    let _ = connection.set_nodelay(true);
+    let (mut from_client, mut to_client) = connection.split();
+    let (host_done, client_done) = (Cell::new(false), Cell::new(false));
+    // Steps of the outward copy: odd while it waits for the host to take something.
+    let steps = Cell::new(0u64);
+
+    let outward = async {
+        let mut piece = vec![0; CHUNK];
+        loop {
+            let len = from_client.read(&mut piece).await?;
+            if len == 0 {
+                break;
+            }
+            steps.set(steps.get() + 1);
+            to_host.write_all(&piece[..len]).await?;
+            steps.set(steps.get() + 1);
+        }
+        to_host.shutdown().await?;
+        client_done.set(true);
+        Ok::<(), io::Error>(())
+    };
+    let inward = async {
+        let copied = copy(&mut from_host, &mut to_client).await;
+        if copied.is_err() && client_done.get() {
+            // A half-closed stream cannot be reset: let the host finish.
+            discard(&mut from_host).await;
+            return Ok(());
+        }
+        host_done.set(true);
+        copied
+    };
+    let lost_interest = async {
+        loop {
+            let (done, before) = (host_done.get(), steps.get());
+            sleep(LINGER).await;
+            // The host has said all it has to say, and takes nothing of what it is sent.
+            if done && before % 2 == 1 && steps.get() == before {
+                return;
+            }
+        }
+    };
+    tokio::select! {
+        // An error drops both sides: the client sees a reset, the host the stream's end.
+        _ = async { tokio::try_join!(outward, inward) } => {}
+        () = lost_interest => {}
+    }
+}
+
+async fn copy(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+) -> io::Result<()> {
+    let mut piece = vec![0; CHUNK];
+    loop {
+        match from.read(&mut piece).await? {
+            0 => return to.shutdown().await,
+            len => to.write_all(&piece[..len]).await?,
+        }
+    }
+}

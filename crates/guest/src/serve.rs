@@ -1,0 +1,99 @@
+//! One stream of the host: learns what it is for and does it.
+
+use std::{cell::Cell, rc::Rc};
+
+use protocol::{ErrorCode, GENERATION, Hello, Open, Opened, Refusal};
+
+use crate::{
+    archive, port,
+    port::Acceptances,
+    process,
+    reaper::Reaper,
+    stats::Clock,
+    wire::Stream,
+};
+
+/// What the streams of one guest share.
+pub struct Guest {
+    /// Set once a generation was agreed on.
+    greeted: Cell<bool>,
+    clock: Clock,
+    pub reaper: Rc<Reaper>,
+    pub acceptances: Acceptances,
+    pub processes: process::Count,
+}
+
+impl Guest {
+    pub fn new(reaper: Rc<Reaper>, acceptances: Acceptances) -> Self {
+        Self {
+            greeted: Cell::new(false),
+            clock: Clock::start(),
+            reaper,
+            acceptances,
+            processes: process::Count::default(),
+        }
+    }
+}
+
+/// Serves one stream to its end.
+pub async fn serve(guest: Rc<Guest>, mut stream: Stream) {
+    let Some(body) = stream.message().await else { return };
+    let open = match protocol::decode_open(&body) {
+        Ok(open) => open,
+        Err(refusal) => return refuse(stream, refusal).await,
+    };
+    if !guest.greeted.get() && !matches!(open, Open::Hello { .. }) {
+        let refusal = Refusal::new(ErrorCode::HelloFirst, "the first stream must be a hello");
+        return refuse(stream, refusal).await;
+    }
+    match open {
+        Open::Hello { generations } => hello(&guest, stream, &generations).await,
+        Open::Spawn(spec) => process::serve(&guest, stream, spec).await,
+        Open::Dial { port } => port::dial(stream, port).await,
+        Open::Listen { port, tag } => port::listen(&guest.acceptances, stream, port, tag).await,
+        Open::Unpack { dir } => archive::unpack(stream, dir).await,
+        Open::Pack { paths, base } => archive::pack(stream, base, paths).await,
+        Open::Stats => {
+            let clock = guest.clock;
+            match tokio::task::spawn_blocking(move || crate::stats::gather(clock)).await {
+                Ok(stats) => reply(stream, Opened::Stats(stats)).await,
+                Err(error) => refuse(stream, failed(format!("statistics: {error}"))).await,
+            }
+        }
+        Open::Accepted { .. } => {
+            let refusal = Refusal::new(ErrorCode::BadRequest, "this is for the guest to open");
+            refuse(stream, refusal).await;
+        }
+    }
+}
+
+async fn hello(guest: &Guest, stream: Stream, generations: &[u32]) {
+    let Some(generation) = protocol::common_generation(generations) else {
+        let message = format!("the guest speaks generation {GENERATION}, the host {generations:?}");
+        return refuse(stream, Refusal::new(ErrorCode::NoCommonGeneration, message)).await;
+    };
+    guest.greeted.set(true);
+    let hello = Hello {
+        generation,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        uid: nix::unistd::getuid().as_raw(),
+    };
+    reply(stream, Opened::Hello(hello)).await;
+}
+
+/// Answers no and ends the stream.
+pub async fn refuse(stream: Stream, refusal: Refusal) {
+    reply(stream, Opened::Err(refusal)).await;
+}
+
+async fn reply(mut stream: Stream, opened: Opened) {
+    if stream.answer(&opened).await.is_ok() {
+        stream.finish().await;
+    }
+}
+
+/// A refusal that the operating system is the reason for.
+pub fn failed(message: String) -> Refusal {
+    Refusal::new(ErrorCode::Failed, message)
+}

@@ -1,0 +1,40 @@
+//! How the sandbox does, seen from inside.
+
+use std::time::Instant;
+
+use nix::sys::statvfs::statvfs;
+use protocol::Stats;
+
+use crate::procfs;
+
+/// Milliseconds in a tick of /proc: the kernel shows times in 1/100 s on every machine.
+const MS_PER_TICK: u64 = 10;
+
+/// When the guest started.
+#[derive(Clone, Copy)]
+pub struct Clock(Instant);
+
+impl Clock {
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+}
+
+/// Reads /proc and the workspace's file system. Blocks for some milliseconds.
+pub fn gather(clock: Clock) -> Stats {
+    let processes = procfs::processes();
+    let page = rustix::param::page_size() as u64;
+    // Where there is no workspace, everything is on the root's file system.
+    let disk = statvfs("/workspace").or_else(|_| statvfs("/")).ok();
+    let blocks = |count: u64| disk.as_ref().map_or(0, |disk| count * disk.fragment_size());
+    let total = disk.as_ref().map_or(0, |disk| disk.blocks());
+    let free = disk.as_ref().map_or(0, |disk| disk.blocks_free());
+    Stats {
+        processes: processes.len() as u64,
+        memory_bytes: processes.iter().map(|entry| entry.pages * page).sum(),
+        cpu_ms: processes.iter().map(|entry| entry.ticks * MS_PER_TICK).sum(),
+        disk_used_bytes: blocks(total.saturating_sub(free)),
+        disk_total_bytes: blocks(total),
+        uptime_ms: clock.0.elapsed().as_millis() as u64,
+    }
+}
