@@ -1,0 +1,65 @@
+//! The wired parts, as handlers see them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use store::Store;
+
+use crate::auth::Keys;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::http::dedup::Dedup;
+use crate::ids::Ids;
+use crate::lifecycle::Lifecycle;
+use crate::session::Sessions;
+
+/// Everything that a handler may use. Clones are cheap and mean the same parts.
+#[derive(Clone)]
+pub struct App {
+    /// Everything durable.
+    pub store: Arc<Store>,
+    /// What lives.
+    pub sessions: Sessions,
+    /// The settings.
+    pub config: Arc<Config>,
+    /// What time it is.
+    pub clock: Clock,
+    /// Where identifiers come from.
+    pub ids: Ids,
+    /// Who may come in.
+    pub keys: Keys,
+    /// Whether the server goes on.
+    pub lifecycle: Lifecycle,
+    /// How long a stream may be silent before a ping is sent.
+    pub ping: Duration,
+    /// Answers that a repeated request gets again.
+    pub(crate) dedup: Dedup,
+}
+
+/// What [`App`] is made of.
+pub struct Parts {
+    /// Everything durable.
+    pub store: Arc<Store>,
+    /// What lives.
+    pub sessions: Sessions,
+    /// What time it is.
+    pub clock: Clock,
+    /// Where identifiers come from.
+    pub ids: Ids,
+    /// How long a stream may be silent before a ping is sent; [`PING`] for a real server.
+    pub ping: Duration,
+}
+
+/// Often enough for the proxies on the way, which drop silent connections after 30 seconds or more.
+pub const PING: Duration = Duration::from_secs(15);
+
+impl App {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(config: Config, parts: Parts) -> App {
+        let Parts { store, sessions, clock, ids, ping } = parts;
+        let keys = Keys::new(store.clone(), config.api_key.as_ref());
+        let (config, lifecycle, dedup) = (Arc::new(config), Lifecycle::default(), Dedup::default());
+        App { store, sessions, config, clock, ids, keys, lifecycle, ping, dedup }
+    }
+}

@@ -1,0 +1,73 @@
+//! What handlers take out of a request: the caller, the path's id, the body.
+
+use api::read::Read;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::request::Parts;
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::error::ApiError;
+
+/// The request's id, as in the `request-id` header.
+#[derive(Debug, Clone)]
+pub(super) struct RequestId(pub(super) String);
+
+/// Lets only callers with a key in, and tells the envelope whose request it was.
+pub(super) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
+    let caller = match app.keys.caller(request.headers()).await {
+        Ok(caller) => caller,
+        Err(error) => return error.into_response(),
+    };
+    request.extensions_mut().insert(caller.clone());
+    let mut response = next.run(request).await;
+    response.extensions_mut().insert(caller);
+    response
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Caller, ApiError> {
+        let caller = parts.extensions.get::<Caller>().cloned();
+        caller.ok_or_else(|| ApiError::internal("a handler behind the key check was reached without it"))
+    }
+}
+
+/// The one id in a path.
+pub(super) struct Id(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Id, ApiError> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        // Only bytes that are not UTF-8 get here, and no id has any.
+        path.map(|Path(id)| Id(id)).map_err(|_| ApiError::not_found("no object has this id"))
+    }
+}
+
+/// A JSON body, read strictly.
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: Read> FromRequest<App> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, app: &App) -> Result<Json<T>, ApiError> {
+        let bytes = read_bytes(request, app).await?;
+        Ok(Json(api::read::body(&bytes)?))
+    }
+}
+
+/// The whole body, unless it is too large.
+pub(super) async fn read_bytes(request: Request, app: &App) -> Result<Bytes, ApiError> {
+    Bytes::from_request(request, app).await.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            return ApiError::too_large(app.config.limits.request_bytes);
+        }
+        ApiError::invalid("the request body ended before it was complete").caused_by(rejection)
+    })
+}

@@ -1,0 +1,118 @@
+//! `POST /v1/sessions`
+
+use api::environment;
+use api::id::Prefix;
+use api::session::{CreateSession, Session, SessionAgent, Stats, Usage};
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use store::{CreateSessionError, Queued, SessionRow, Status};
+
+use crate::app::App;
+use crate::auth::Caller;
+use crate::error::ApiError;
+use crate::http::query::Query;
+use crate::http::{agents, environments, extract};
+use crate::session;
+
+pub(in crate::http) async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    query: Query,
+    extract::Json(request): extract::Json<CreateSession>,
+) -> Result<Json<Session>, ApiError> {
+    query.finish()?;
+    let agent = snapshot(&app, &caller, &request).await?;
+    let config = configuration(&app, &caller, &request.environment_id).await?;
+    let queued = queue(&app, &request);
+    let row = row(&app, &caller, &request, &agent, &config)?;
+    let shown = super::view(&row)?;
+    let (workspace, id, waits) = (row.workspace_id.clone(), row.id.clone(), !queued.is_empty());
+    app.store.sessions().create(row, queued).await.map_err(|error| refusal(error, &request))?;
+    if waits {
+        app.sessions.wake(&workspace, &id);
+    }
+    Ok(Json(shown))
+}
+
+/// The agent as this session uses it.
+async fn snapshot(app: &App, caller: &Caller, request: &CreateSession) -> Result<SessionAgent, ApiError> {
+    let (id, version) = (&request.agent.id, request.agent.version);
+    let row = app.store.agents().get(&caller.workspace, id, version).await?.ok_or_else(|| agents::not_found(id))?;
+    if row.archived_at.is_some() {
+        return Err(agent_archived());
+    }
+    let profile = agents::definition(&row)?.profile;
+    Ok(request.agent.clone().snapshot(row.version, profile)?)
+}
+
+/// The environment's configuration as it is now.
+async fn configuration(app: &App, caller: &Caller, id: &str) -> Result<environment::Config, ApiError> {
+    let row = app.store.environments().get(&caller.workspace, id).await?.ok_or_else(|| environments::not_found(id))?;
+    if row.archived_at.is_some() {
+        return Err(environment_archived());
+    }
+    Ok(environments::definition(&row)?.config)
+}
+
+fn queue(app: &App, request: &CreateSession) -> Vec<Queued> {
+    request.initial_events.iter().map(|event| session::queued(event, app.ids.mint(Prefix::Event))).collect()
+}
+
+fn row(
+    app: &App,
+    caller: &Caller,
+    request: &CreateSession,
+    agent: &SessionAgent,
+    config: &environment::Config,
+) -> Result<SessionRow, ApiError> {
+    let at = app.clock.now();
+    let id = app.ids.mint(Prefix::Session);
+    let status = if request.initial_events.is_empty() { Status::Idle } else { Status::Running };
+    Ok(SessionRow {
+        claude_session: session::uuid_of(&id),
+        id,
+        workspace_id: caller.workspace.clone(),
+        agent_id: agent.id.clone(),
+        agent_version: agent.version,
+        agent: json(agent)?,
+        environment_id: request.environment_id.clone(),
+        environment: json(config)?,
+        title: request.title.clone(),
+        metadata: json(&request.metadata)?,
+        budget: request.budget.as_ref().map(json).transpose()?,
+        status,
+        attention: false,
+        usage: json(&Usage::default())?,
+        stats: json(&Stats::default())?,
+        created_at: at,
+        updated_at: at,
+        archived_at: None,
+    })
+}
+
+fn json<T: Serialize>(value: &T) -> Result<String, ApiError> {
+    serde_json::to_string(value).map_err(ApiError::internal)
+}
+
+/// The store looks again in its transaction, because agent and environment may have changed since.
+fn refusal(error: CreateSessionError, request: &CreateSession) -> ApiError {
+    match error {
+        CreateSessionError::AgentNotFound => agents::not_found(&request.agent.id),
+        CreateSessionError::AgentArchived => agent_archived(),
+        CreateSessionError::EnvironmentNotFound => environments::not_found(&request.environment_id),
+        CreateSessionError::EnvironmentArchived => environment_archived(),
+        CreateSessionError::TooMany { limit } => ApiError::invalid(format!("initial_events: at most {limit} items")),
+        duplicate @ CreateSessionError::Duplicate => ApiError::internal(duplicate),
+        CreateSessionError::Store(error) => error.into(),
+    }
+}
+
+fn agent_archived() -> ApiError {
+    ApiError::invalid("agent: the agent is archived and takes no new sessions")
+}
+
+fn environment_archived() -> ApiError {
+    ApiError::invalid("environment_id: the environment is archived and takes no new sessions")
+        .with_code("environment_archived")
+}

@@ -1,0 +1,223 @@
+//! From settings to a running server: opens and starts every part in the order in which they need
+//! each other. The only place that knows them all.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use claude::versions::Versions;
+use egress::{CredentialError, Egress, KeyHeader, Slot, SystemResolver, Windows};
+use sandbox::oci::{self, Oci, RuntimeChoice};
+use sandbox::{Resources, Rootfs};
+use semver::VersionReq;
+use store::Store;
+use tokio::runtime::Handle;
+
+use crate::app::{PING, Parts};
+use crate::clock::Clock;
+use crate::config::{Config, Credential, Secret};
+use crate::ids::Ids;
+use crate::session::{self, Sessions};
+use crate::usage::Ledger;
+
+/// How long a working claude may say nothing. Its own tools end after ten minutes at the latest, so
+/// one that is silent for longer hangs.
+const STALL: Duration = Duration::from_secs(15 * 60);
+
+const MIB: u64 = 1024 * 1024;
+
+/// Why a part did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum WireError {
+    /// The data directory cannot be named from the root.
+    #[error("cannot find the data directory {}", .path.display())]
+    Data {
+        /// As it was given.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The store cannot be opened.
+    #[error("cannot open the data directory")]
+    Store(#[source] store::OpenError),
+    /// The installed CLI versions cannot be read.
+    #[error("cannot open the store of claude versions")]
+    Versions(#[source] claude::versions::StoreError),
+    /// This machine cannot make sandboxes as it was asked to.
+    #[error("cannot make sandboxes")]
+    Sandboxes(#[source] oci::ProbeError),
+    /// The program's own file, which makes sandboxes in a process of its own, cannot be found.
+    #[error("cannot find this program's own file")]
+    Program(#[source] io::Error),
+    /// The root file system of the settings is not there.
+    #[error("setting sandbox.rootfs: {} is neither a directory nor a file", .path.display())]
+    Rootfs {
+        /// Which.
+        path: PathBuf,
+    },
+    /// The price table cannot be read.
+    #[error("cannot read the price table {}", .path.display())]
+    PricesFile {
+        /// Which.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The price table is not one.
+    #[error("in the price table {}", .path.display())]
+    Prices {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong.
+        #[source]
+        source: egress::PricesError,
+    },
+    /// A host in the settings is not one.
+    #[error("setting egress.private_hosts: {host:?} is not a host and port")]
+    PrivateHost {
+        /// As it was given.
+        host: String,
+        /// What is wrong.
+        #[source]
+        source: egress::ParseHostError,
+    },
+    /// The way out cannot be opened.
+    #[error("cannot open the way out")]
+    Egress(#[source] egress::ConfigError),
+    /// The sessions of an earlier server cannot be taken up.
+    #[error("cannot go on with the sessions of the last run")]
+    Resume(#[source] store::StoreError),
+}
+
+/// Starts every part. Sessions that an earlier server left unfinished go on from here.
+///
+/// # Errors
+/// When a part does not start; nothing is left running then.
+pub async fn parts(config: &Config) -> Result<Parts, WireError> {
+    let given = &config.data;
+    let data = std::path::absolute(given).map_err(|source| WireError::Data { path: given.clone(), source })?;
+    let (clock, ids) = (Clock::system(), Ids::random());
+    let store = Arc::new(open_store(data.clone()).await?);
+    let versions = Versions::open(data.join("cli")).map_err(WireError::Versions)?;
+    let settings = settings(config)?;
+    let ledger = Arc::new(Ledger::new(store.clone(), ids.clone(), Handle::current()));
+    let egress = egress(config, &ledger)?;
+    let provider = Arc::new(provider(config, data).await?);
+    let parts = session::Parts {
+        store: store.clone(),
+        provider,
+        egress,
+        ledger,
+        versions,
+        settings,
+        clock: clock.clone(),
+        ids: ids.clone(),
+    };
+    let sessions = Sessions::new(parts);
+    sessions.begin().await.map_err(WireError::Resume)?;
+    Ok(Parts { store, sessions, clock, ids, ping: PING })
+}
+
+async fn open_store(data: PathBuf) -> Result<Store, WireError> {
+    // Opening brings the schema up to date, which may take a while and blocks.
+    let opened = tokio::task::spawn_blocking(move || Store::open(&data)).await;
+    opened.expect("opening a store does not panic").map_err(WireError::Store)
+}
+
+async fn provider(config: &Config, data: PathBuf) -> Result<Oci, WireError> {
+    let program = std::env::current_exe().map_err(WireError::Program)?;
+    let mut made = oci::Config::new(data, program, sandbox::guest_channel::GUEST);
+    if let Some(name) = config.sandbox.runtime.program() {
+        made.runtime = RuntimeChoice::Named(name.to_owned());
+    }
+    Oci::probe(made).await.map_err(WireError::Sandboxes)
+}
+
+fn settings(config: &Config) -> Result<session::Settings, WireError> {
+    let sandbox = &config.sandbox;
+    let resources = Resources {
+        memory_bytes: sandbox.memory_mib.saturating_mul(MIB),
+        cpu_millis: sandbox.cpu_millis,
+        pids: sandbox.pids,
+        disk_bytes: sandbox.disk_mib.saturating_mul(MIB),
+    };
+    let launch = session::start::Limits {
+        max_turns: Some(config.limits.max_turns),
+        max_retries: config.model.max_retries,
+    };
+    Ok(session::Settings {
+        resources,
+        rootfs: rootfs(&sandbox.rootfs)?,
+        // Any version means the one that was chosen as the default.
+        cli: Some(config.cli.version.clone()).filter(|version| *version != VersionReq::STAR),
+        launch,
+        max_sandboxes: config.limits.max_sandboxes as usize,
+        stall: STALL,
+    })
+}
+
+fn rootfs(text: &str) -> Result<Rootfs, WireError> {
+    let path = match text {
+        "host" => return Ok(Rootfs::Host),
+        path => PathBuf::from(path),
+    };
+    let path = std::path::absolute(&path).unwrap_or(path);
+    match path.metadata() {
+        Ok(found) if found.is_dir() => Ok(Rootfs::Directory(path)),
+        Ok(found) if found.is_file() => Ok(Rootfs::Tarball(path)),
+        _ => Err(WireError::Rootfs { path }),
+    }
+}
+
+fn egress(config: &Config, ledger: &Arc<Ledger>) -> Result<Egress, WireError> {
+    let model = &config.model;
+    let upstream = model.base_url.parse().expect("the settings were checked to hold an address");
+    let mut made = egress::Config::new(upstream, Slot("model".to_owned()));
+    made.connect_timeout = Duration::from_millis(model.connect_timeout_ms);
+    made.idle_timeout = Duration::from_millis(model.idle_timeout_ms);
+    made.private_hosts_allowed = config.egress.private_hosts.iter().map(|host| private_host(host)).collect::<Result<_, _>>()?;
+    if let Some(path) = &model.prices_file {
+        made.prices = prices(made.prices, path)?;
+    }
+    let key = match &model.credential {
+        Some(Credential::ApiKey(key)) => Some(key),
+        Some(Credential::AuthToken(token)) => {
+            made.key_header = KeyHeader::Bearer;
+            Some(token)
+        }
+        None => None,
+    };
+    let key = ModelKey(key.cloned());
+    let windows = Windows {
+        policies: ledger.clone(),
+        credentials: Arc::new(key),
+        usage: ledger.clone(),
+        resolver: Arc::new(SystemResolver),
+        clock: SystemTime::now,
+    };
+    Egress::new(made, windows).map_err(WireError::Egress)
+}
+
+fn private_host(host: &str) -> Result<egress::HostPort, WireError> {
+    host.parse().map_err(|source| WireError::PrivateHost { host: host.to_owned(), source })
+}
+
+fn prices(prices: egress::Prices, path: &Path) -> Result<egress::Prices, WireError> {
+    let text = std::fs::read_to_string(path);
+    let text = text.map_err(|source| WireError::PricesFile { path: path.to_owned(), source })?;
+    prices.overridden_by(&text).map_err(|source| WireError::Prices { path: path.to_owned(), source })
+}
+
+/// The model API's key, from the settings.
+struct ModelKey(Option<Secret>);
+
+#[async_trait]
+impl egress::Credentials for ModelKey {
+    async fn resolve(&self, _: &Slot) -> Result<egress::Secret, CredentialError> {
+        self.0.as_ref().map(|key| egress::Secret::new(key.expose())).ok_or(CredentialError::Missing)
+    }
+}
