@@ -1,1 +1,60 @@
-//! Placeholder.
+//! Answers that egress gives itself, in the API's error shape, so that clients
+//! treat them like the API's own.
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+use serde_json::json;
+
+/// An error that did not come from upstream.
+#[derive(Debug, Clone)]
+pub(crate) struct Refusal {
+    pub(crate) status: StatusCode,
+    /// `error.type` of the API.
+    pub(crate) kind: &'static str,
+    /// Our own short name of what happened, for the usage record and the log.
+    pub(crate) cause: &'static str,
+    pub(crate) message: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(
+        status: StatusCode,
+        kind: &'static str,
+        cause: &'static str,
+        message: impl Into<String>,
+    ) -> Self {
+        Self { status, kind, cause, message: message.into() }
+    }
+
+    fn body(&self) -> String {
+        json!({
+            "type": "error",
+            "error": { "type": self.kind, "message": self.message },
+        })
+        .to_string()
+    }
+
+    /// The refusal as a response.
+    pub(crate) fn response(&self) -> Response<Full<Bytes>> {
+        let mut response = Response::new(Full::new(Bytes::from(self.body())));
+        *response.status_mut() = self.status;
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        response
+    }
+
+    /// The refusal as the bytes of a whole HTTP/1.1 response that ends its
+    /// connection.
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        let body = self.body();
+        format!(
+            "HTTP/1.1 {status}\r\n{CONTENT_TYPE}: application/json\r\n{CONTENT_LENGTH}: {length}\r\n\
+             connection: close\r\n\r\n{body}",
+            status = self.status,
+            length = body.len(),
+        )
+        .into_bytes()
+    }
+}

@@ -19,6 +19,16 @@ pub struct Prices {
     web_search: Option<u64>,
 }
 
+/// On which terms a call was sold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// Inference stayed in the US, which costs a tenth more:
+    /// <https://platform.claude.com/docs/en/about-claude/pricing>.
+    pub(crate) us_only: bool,
+    /// Terms that the table has no price for (fast mode, priority tier).
+    pub(crate) unlisted: bool,
+}
+
 /// Why a table of prices cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PricesError {
@@ -92,8 +102,16 @@ impl Prices {
 
     /// The cost of a call to `model` at `when`, rounded to the nearest
     /// microcent; `None` when some part of it has no known price.
-    #[must_use]
-    pub fn cost(&self, model: &str, when: SystemTime, tokens: &Tokens) -> Option<Microcents> {
+    pub(crate) fn cost(
+        &self,
+        model: &str,
+        when: SystemTime,
+        tokens: &Tokens,
+        terms: Terms,
+    ) -> Option<Microcents> {
+        if terms.unlisted {
+            return None;
+        }
         let entries = self.by_model.get(base_name(model))?;
         let entry = entries
             .iter()
@@ -108,13 +126,15 @@ impl Prices {
             0 => 0,
             count => u128::from(count) * u128::from(self.web_search?),
         };
-        let total = rates.of(tokens) + searches;
+        let factor = if terms.us_only { 110 } else { 100 };
+        let total = rates.of(tokens, factor) + searches;
         u64::try_from(total).ok().map(Microcents)
     }
 }
 
 impl Rates {
-    fn of(&self, tokens: &Tokens) -> u128 {
+    /// Microcents for the tokens, at `percent` of the rates.
+    fn of(&self, tokens: &Tokens, percent: u128) -> u128 {
         let parts = [
             (tokens.input, self.input),
             (tokens.output, self.output),
@@ -126,7 +146,7 @@ impl Rates {
             .iter()
             .map(|(count, rate)| u128::from(*count) * u128::from(*rate))
             .sum();
-        (sum + 500_000) / 1_000_000
+        (sum * percent + 50_000_000) / 100_000_000
     }
 }
 
@@ -257,7 +277,7 @@ mod tests {
 
     fn dollars(model: &str, when: &str, tokens: Tokens) -> Option<f64> {
         Prices::builtin()
-            .cost(model, day(when), &tokens)
+            .cost(model, day(when), &tokens, Terms::default())
             .map(|cost| cost.0 as f64 / 1e8)
     }
 
@@ -316,6 +336,16 @@ mod tests {
     }
 
     #[test]
+    fn terms_change_the_price_or_leave_it_unknown() {
+        let cost = |us_only, unlisted| {
+            let terms = Terms { us_only, unlisted };
+            Prices::builtin().cost("claude-opus-5", day("2026-11-22"), &MILLION, terms)
+        };
+        assert_eq!(cost(true, false), Some(Microcents(55_000_000)));
+        assert_eq!(cost(false, true), None);
+    }
+
+    #[test]
     fn an_unknown_model_has_no_price() {
         assert_eq!(dollars("claude-opus-9", "2026-11-22", MILLION), None);
         assert_eq!(dollars("", "2026-11-22", MILLION), None);
@@ -336,8 +366,8 @@ mod tests {
         "#;
         let prices = Prices::builtin().overridden_by(own).unwrap();
         let when = day("2026-11-22");
-        assert_eq!(prices.cost("claude-sonnet-5-5", when, &MILLION), Some(Microcents(7_000_000)));
-        assert_eq!(prices.cost("claude-sonnet-5", when, &MILLION), Some(Microcents(20_000_000)));
+        assert_eq!(prices.cost("claude-sonnet-5-5", when, &MILLION, Terms::default()), Some(Microcents(7_000_000)));
+        assert_eq!(prices.cost("claude-sonnet-5", when, &MILLION, Terms::default()), Some(Microcents(20_000_000)));
     }
 
     #[test]
