@@ -1,0 +1,85 @@
+//! A server inside this process: for `serve`, and for verbs that need one just for their run.
+//! With `--offline` the scripted model stands in for the real one, on a port of its own.
+
+use server::config::{Config, Credential, Secret};
+
+use crate::client::{Client, key_of_environment};
+use crate::failure::Failure;
+
+/// A server and, offline, the model behind it.
+pub struct Embedded {
+    server: server::Server,
+    model: Option<model::Running>,
+}
+
+impl Embedded {
+    /// Starts both. The server is ready when this returns.
+    pub async fn start(mut config: Config, offline: bool) -> Result<Embedded, Failure> {
+        let model = if offline {
+            Some(scripted(&mut config).await?)
+        } else {
+            None
+        };
+        let parts = server::wire::parts(&config)
+            .await
+            .map_err(|error| explain(&error))?;
+        let server = server::Server::start(config, parts)
+            .await
+            .map_err(|error| explain(&error))?;
+        Ok(Embedded { server, model })
+    }
+
+    /// Starts on a free port of the loopback, for this process alone, and gives a client for it.
+    pub async fn private(mut config: Config, offline: bool) -> Result<(Embedded, Client), Failure> {
+        config.listen = ([127, 0, 0, 1], 0).into();
+        let key = match key_of_environment() {
+            Some(key) => key,
+            None => random_key()?,
+        };
+        config.api_key = Some(Secret::new(key.clone()));
+        let embedded = Embedded::start(config, offline).await?;
+        let client = Client::new(&embedded.url(), key)?;
+        Ok((embedded, client))
+    }
+
+    /// Its base URL.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.server.address())
+    }
+
+    /// The server itself.
+    pub fn server(&self) -> &server::Server {
+        &self.server
+    }
+
+    /// Stops the server, then the model: turns under way end in order.
+    pub async fn stop(self) {
+        self.server.shutdown().await;
+        if let Some(model) = self.model {
+            model.stop().await;
+        }
+    }
+}
+
+async fn scripted(config: &mut Config) -> Result<model::Running, Failure> {
+    let model = model::Model::bind(([127, 0, 0, 1], 0).into())
+        .await
+        .map_err(|error| Failure::caused("cannot start the scripted model", &error))?;
+    let running = model.spawn();
+    config.model.base_url = running.url();
+    // Whatever key the environment holds must not travel to a stand-in.
+    config.model.credential = Some(Credential::ApiKey(Secret::new("scripted")));
+    Ok(running)
+}
+
+/// A key for one run: 128 bits from the kernel.
+fn random_key() -> Result<String, Failure> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Failure::new(format!("no randomness: {error}")))?;
+    Ok(format!("hk-{:032x}", u128::from_be_bytes(bytes)))
+}
+
+fn explain(error: &dyn std::error::Error) -> Failure {
+    Failure::caused("cannot start the server", error)
+        .next("`hostel doctor` says what this machine lacks")
+}

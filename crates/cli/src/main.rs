@@ -1,0 +1,39 @@
+//! The `hostel` binary: the server, and the verbs of someone who uses it from a terminal.
+//! It decides nothing about agents or sandboxes; it starts the server or speaks to one.
+
+use std::process::ExitCode;
+
+mod arguments;
+mod client;
+mod config;
+mod demo;
+mod doctor;
+mod embedded;
+mod events;
+mod failure;
+mod logs;
+mod model;
+mod output;
+mod progress;
+mod ps;
+mod run;
+mod send;
+mod serve;
+mod settings;
+mod show;
+mod stop;
+mod task;
+mod versions;
+
+fn main() -> ExitCode {
+    // The helper that makes one container must run while this process has a single thread, so
+    // it comes before the parser, the runtime and the logs.
+    let mut words = std::env::args_os().skip(1);
+    if words
+        .next()
+        .is_some_and(|word| word == sandbox::oci::HELPER_COMMAND)
+    {
+        return sandbox::oci::helper_main(&words.collect::<Vec<_>>());
+    }
+    arguments::main()
+}

@@ -1,0 +1,135 @@
+//! The server as a process: ready line, first key, refusals to start, its end. No sandbox is made.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::home::{Home, Ran};
+
+/// A server that is killed if a test forgets to end it.
+struct Server {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Server {
+    fn start(mut command: Command) -> Server {
+        let mut child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        let lines = BufReader::new(child.stdout.take().expect("piped"));
+        Server { child, lines }
+    }
+
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines
+            .read_line(&mut line)
+            .expect("the server writes text");
+        line.trim().to_owned()
+    }
+
+    /// The URL of its ready line.
+    fn ready(&mut self) -> String {
+        let line = self.line();
+        line.strip_prefix("hostel is ready on ")
+            .unwrap_or_else(|| panic!("not the ready line: {line:?}"))
+            .to_owned()
+    }
+
+    /// Asks it to end, and gives the exit code and what else it wrote.
+    fn end(mut self) -> (i32, String) {
+        let pid = self.child.id().to_string();
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .expect("kill is there");
+        let mut rest = String::new();
+        self.lines
+            .read_to_string(&mut rest)
+            .expect("the server writes text");
+        (
+            self.child
+                .wait()
+                .expect("it was started")
+                .code()
+                .expect("it ended by itself"),
+            rest,
+        )
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Fails when it has ended, which is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn serve(home: &Home, more: &[&str]) -> Command {
+    home.hostel(
+        &[
+            &[
+                "serve",
+                "--data",
+                "data",
+                "--listen",
+                "127.0.0.1:0",
+                "--offline",
+            ],
+            more,
+        ]
+        .concat(),
+    )
+}
+
+#[test]
+fn the_first_key_is_shown_once_and_opens_the_server() {
+    let home = Home::new();
+    let mut server = Server::start(serve(&home, &[]));
+    let first = server.line();
+    let key = first
+        .strip_prefix("the first key, shown only now: ")
+        .expect("the first line shows the key")
+        .to_owned();
+    let url = server.ready();
+    let mut ps = home.hostel(&["ps", "--server", &url, "--json"]);
+    ps.env("HOSTEL_API_KEY", &key);
+    assert_eq!(Ran::of(ps).code, 0);
+    let started = Instant::now();
+    assert_eq!(server.end(), (0, String::new()));
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "a server without work ends at once"
+    );
+
+    let mut again = Server::start(serve(&home, &[]));
+    again.ready();
+    assert_eq!(again.end().0, 0);
+}
+
+#[test]
+fn a_second_server_on_the_same_data_is_refused() {
+    let home = Home::new();
+    let mut command = serve(&home, &[]);
+    command.env("HOSTEL_API_KEY", "hk-test");
+    let mut server = Server::start(command);
+    server.ready();
+    let ran = Ran::of(serve(&home, &[]));
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains("data"), "{}", ran.err);
+    assert_eq!(server.end().0, 0);
+}
+
+#[test]
+fn a_taken_port_is_told() {
+    let home = Home::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let ran = home.run(&["serve", "--data", "data", "--listen", &address, "--offline"]);
+    assert_eq!(ran.code, 1);
+    assert!(ran.err.contains(&address), "{}", ran.err);
+}
