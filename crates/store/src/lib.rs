@@ -60,7 +60,6 @@ pub use time::TimeRange;
 pub use transcripts::{TranscriptEntry, Transcripts};
 pub use usage::{ModelCall, RecordError, Totals, Usage};
 
-use checkpoint::Bell;
 use queue::Queue;
 use reader::Read;
 use writer::{Call, Request};
@@ -113,7 +112,7 @@ impl Store {
             _lock: lock,
         };
         // From here on an early return drops the store and with it the threads started so far.
-        let (bell, rings) = Bell::new();
+        let (bell, rings) = checkpoint::bell();
         let thread = writer::start(connection, Arc::clone(&store.writes), bell);
         store.writer = Some(thread.map_err(OpenError::Thread)?);
         let thread = checkpoint::start(schema::open_checkpointer(&file)?, rings);

@@ -26,12 +26,12 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Every statement text of the crate is constant, so all of them stay prepared.
 const STATEMENTS: usize = 96;
 
-/// Pages in the log at which the writer folds it into the database itself, so that it can begin the
-/// log anew. Most of that work has been done by then (see `checkpoint`).
-const LOG_PAGES: i64 = 1000;
+/// Pages in the log at which the writer folds it into the database inside a commit. Never reached
+/// while `checkpoint` does its work.
+const LOG_PAGES: i64 = 8000;
 
-/// The log's room on disk: [`LOG_PAGES`] with their headers, and a few large commits.
-const LOG_BYTES: u64 = 5 << 20;
+/// The log's room on disk, about two thousand pages with their headers.
+const LOG_BYTES: u64 = 8 << 20;
 
 /// Opens the connection that writes, and migrates.
 pub(crate) fn open_writer(file: &Path) -> Result<Connection, OpenError> {

@@ -102,7 +102,7 @@ pub(crate) fn start(
                 for request in group.drain(..) {
                     request.answer();
                 }
-                bell.count();
+                bell.count(&connection);
             }
         })
 }

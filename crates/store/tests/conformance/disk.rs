@@ -36,7 +36,7 @@ fn small_file_system(path: &Path) -> nix::Result<()> {
         path,
         Some("tmpfs"),
         MsFlags::empty(),
-        Some("size=12m"),
+        Some("size=16m"),
     )
 }
 
