@@ -39,7 +39,8 @@ pub use system::{
     TaskEvent,
 };
 pub use turn::{
-    Assistant, CacheCreation, PermissionDenial, ServerToolUse, StreamEvent, TurnResult, Usage, User,
+    Assistant, CacheCreation, PermissionDenial, ServerToolUse, StreamEvent, ToolProgress,
+    TurnResult, Usage, User,
 };
 
 /// One line of the CLI's output.
@@ -72,6 +73,8 @@ pub enum Frame {
     ApiRetry(ApiRetry),
     /// A tool call was refused without asking.
     PermissionDenied(PermissionDenied),
+    /// A tool call still runs; comes every 30 seconds while an MCP tool keeps the CLI waiting.
+    ToolProgress(ToolProgress),
     /// A subagent or a background shell began, moved on or ended.
     Task(Box<Task>),
     /// The conversation was compacted.
@@ -203,6 +206,7 @@ fn known(kind: &str, subtype: Option<&str>, text: &str) -> Option<Frame> {
             trigger: read::<Reset>(text)?.trigger,
         },
         "keep_alive" => Frame::KeepAlive,
+        "tool_progress" => Frame::ToolProgress(read(text)?),
         _ => return None,
     };
     Some(frame)

@@ -207,7 +207,9 @@ impl RemoteServer {
 }
 
 /// The protocol, no settings files of the workspace (which would bring rules, hooks and servers
-/// of strangers), only our MCP servers, prompts routed to the host, transcripts mirrored.
+/// of strangers), only our MCP servers, prompts routed to the host, transcripts mirrored, no
+/// slash commands. Not `--bare`: it takes away Write, Glob, Grep, WebFetch and WebSearch whatever
+/// `--tools` says.
 const BASE: [&str; 10] = [
     "--output-format=stream-json",
     "--verbose",

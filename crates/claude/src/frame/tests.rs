@@ -198,6 +198,18 @@ fn new_blocks_inside_a_message_are_kept() {
 }
 
 #[test]
+fn a_heartbeat_names_the_call_that_runs() {
+    let frame = parse(
+        json!({"type": "tool_progress", "tool_use_id": "toolu_1-heartbeat-0", "heartbeat": true,
+        "tool_name": "mcp__custom__a", "parent_tool_use_id": "toolu_1", "elapsed_time_seconds": 30}),
+    );
+    let Frame::ToolProgress(progress) = frame else {
+        panic!("not progress")
+    };
+    assert_eq!(progress.call.as_deref(), Some("toolu_1"));
+}
+
+#[test]
 fn a_refused_request_says_why() {
     let frame = parse(
         json!({"type": "control_response", "response": {"subtype": "error",

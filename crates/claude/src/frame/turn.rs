@@ -58,6 +58,20 @@ pub struct StreamEvent {
     pub api_message_id: Option<String>,
 }
 
+/// A tool call still runs.
+#[derive(Debug, Clone, Deserialize)]
+pub struct ToolProgress {
+    /// The tool's name in the CLI.
+    #[serde(default)]
+    pub tool_name: String,
+    /// The call's id. The frame's own `tool_use_id` is another one in a heartbeat.
+    #[serde(default, rename = "parent_tool_use_id")]
+    pub call: Option<String>,
+    /// How long it runs.
+    #[serde(default)]
+    pub elapsed_time_seconds: f64,
+}
+
 /// How a turn ended.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default)]

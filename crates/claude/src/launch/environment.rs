@@ -10,7 +10,7 @@ pub(crate) const PROJECT: &str = "session";
 /// person may take that long to answer for a custom tool, and the host owns the real limits.
 const MCP_TOOL_TIMEOUT_MS: &str = "2147483647";
 
-const FIXED: [(&str, &str); 9] = [
+const FIXED: [(&str, &str); 12] = [
     ("LANG", "C.UTF-8"),
     (
         "PATH",
@@ -20,6 +20,13 @@ const FIXED: [(&str, &str); 9] = [
     ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
     // The memory directory would carry one session's words into another.
     ("CLAUDE_CODE_DISABLE_AUTO_MEMORY", "1"),
+    // A shell in the background would start turns that nobody asked for, after the session is idle;
+    // and without them the CLI does not refuse long sleeps.
+    ("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS", "1"),
+    // Instructions and skills come from the agent's definition, not from files that lie in the
+    // workspace or come with the CLI.
+    ("CLAUDE_CODE_DISABLE_CLAUDE_MDS", "1"),
+    ("CLAUDE_CODE_DISABLE_BUNDLED_SKILLS", "1"),
     ("CLAUDE_CODE_SDK_READS_SESSION_STATE", "1"),
     ("CLAUDE_CODE_STARTUP_FAILURE_RESULTS", "1"),
     ("CLAUDE_CODE_PROJECT_DIR_NAME", PROJECT),

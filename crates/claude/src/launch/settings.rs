@@ -79,6 +79,8 @@ fn server_rules(server: &RemoteServer, rules: &mut Rules) {
 pub(super) fn settings(launch: &Launch) -> String {
     json!({
         "permissions": rules(launch),
+        // Otherwise each conversation begins with a note on how to sign commits.
+        "attribution": {"commit": "", "pr": ""},
         // Otherwise every fetch first asks the vendor's API about the domain.
         "skipWebFetchPreflight": true,
         // Otherwise a process that can reach our socket can make this session run a turn.
