@@ -105,18 +105,29 @@ impl Read for ExecutionIdentity {
             "aws_role" => Err(at.invalid(format!("`aws_role` is {NOT_SERVED}"))),
             other => {
                 let rule = "must be `service_account` or `aws_role`";
-                Err(at.key("type").invalid(format!("{rule}, got {}", quoted(other))))
+                Err(at
+                    .key("type")
+                    .invalid(format!("{rule}, got {}", quoted(other))))
             }
         }
     }
 }
 
-fn check_text(name: Option<&str>, description: Option<&str>, system: Option<&str>) -> Result<(), Invalid> {
+fn check_text(
+    name: Option<&str>,
+    description: Option<&str>,
+    system: Option<&str>,
+) -> Result<(), Invalid> {
     let root = At::root();
     if let Some(name) = name {
         limits::text(name, 1, limits::NAME, root.key("name"))?;
     }
-    limits::text(description.unwrap_or(""), 0, limits::AGENT_DESCRIPTION, root.key("description"))?;
+    limits::text(
+        description.unwrap_or(""),
+        0,
+        limits::AGENT_DESCRIPTION,
+        root.key("description"),
+    )?;
     limits::text(system.unwrap_or(""), 0, limits::SYSTEM, root.key("system"))
 }
 

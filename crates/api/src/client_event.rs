@@ -72,7 +72,8 @@ pub struct SendEvents {
 /// Event types that the contract has and this server does not take yet.
 const UNSERVED: &[&str] = &["user.tool_result", "user.define_outcome", "system.message"];
 
-const SERVED: &str = "`user.message`, `user.interrupt`, `user.tool_confirmation`, `user.custom_tool_result`";
+const SERVED: &str =
+    "`user.message`, `user.interrupt`, `user.tool_confirmation`, `user.custom_tool_result`";
 
 impl ClientEvent {
     /// The event's type in the contract.
@@ -92,13 +93,19 @@ impl Read for ClientEvent {
         let mut fields = Fields::of(value, at)?;
         let event = match fields.tag("type")?.as_str() {
             "user.message" => read_message(&mut fields)?,
-            "user.interrupt" => ClientEvent::Interrupt { session_thread_id: take_thread(&mut fields)? },
+            "user.interrupt" => ClientEvent::Interrupt {
+                session_thread_id: take_thread(&mut fields)?,
+            },
             "user.tool_confirmation" => read_confirmation(&mut fields)?,
             "user.custom_tool_result" => read_custom_result(&mut fields)?,
             kind if UNSERVED.contains(&kind) => {
                 return Err(at.key("type").invalid(format!("`{kind}` is {NOT_SERVED}")));
             }
-            other => return Err(at.key("type").invalid(format!("must be one of {SERVED}, got {}", quoted(other)))),
+            other => {
+                return Err(at
+                    .key("type")
+                    .invalid(format!("must be one of {SERVED}, got {}", quoted(other))));
+            }
         };
         fields.finish()?;
         Ok(event)
@@ -108,9 +115,14 @@ impl Read for ClientEvent {
 fn read_message(fields: &mut Fields<'_>) -> Result<ClientEvent, Invalid> {
     let blocks: Vec<MessageBlock> = fields.required("content")?;
     if blocks.is_empty() {
-        return Err(fields.at().key("content").invalid("needs at least one block"));
+        return Err(fields
+            .at()
+            .key("content")
+            .invalid("needs at least one block"));
     }
-    Ok(ClientEvent::Message { content: blocks.into_iter().map(|block| block.0).collect() })
+    Ok(ClientEvent::Message {
+        content: blocks.into_iter().map(|block| block.0).collect(),
+    })
 }
 
 fn read_confirmation(fields: &mut Fields<'_>) -> Result<ClientEvent, Invalid> {
@@ -119,24 +131,40 @@ fn read_confirmation(fields: &mut Fields<'_>) -> Result<ClientEvent, Invalid> {
     let result = match fields.required::<String>("result")?.as_str() {
         "allow" => Confirmation::Allow,
         "deny" => Confirmation::Deny,
-        other => return Err(at.key("result").invalid(format!("must be `allow` or `deny`, got {}", quoted(other)))),
+        other => {
+            return Err(at
+                .key("result")
+                .invalid(format!("must be `allow` or `deny`, got {}", quoted(other))));
+        }
     };
     let deny_message: Option<String> = fields.optional("deny_message")?;
     if let Some(message) = &deny_message {
         limits::text(message, 0, limits::DENY_MESSAGE, at.key("deny_message"))?;
         if result == Confirmation::Allow {
-            return Err(at.key("deny_message").invalid("only goes with the result `deny`"));
+            return Err(at
+                .key("deny_message")
+                .invalid("only goes with the result `deny`"));
         }
     }
-    Ok(ClientEvent::ToolConfirmation { tool_use_id, result, deny_message })
+    Ok(ClientEvent::ToolConfirmation {
+        tool_use_id,
+        result,
+        deny_message,
+    })
 }
 
 fn read_custom_result(fields: &mut Fields<'_>) -> Result<ClientEvent, Invalid> {
     let custom_tool_use_id = take_id(fields, "custom_tool_use_id")?;
-    let blocks = fields.optional::<Vec<ResultBlock>>("content")?.unwrap_or_default();
+    let blocks = fields
+        .optional::<Vec<ResultBlock>>("content")?
+        .unwrap_or_default();
     let is_error = fields.optional("is_error")?;
     let content = blocks.into_iter().map(|block| block.0).collect();
-    Ok(ClientEvent::CustomToolResult { custom_tool_use_id, content, is_error })
+    Ok(ClientEvent::CustomToolResult {
+        custom_tool_use_id,
+        content,
+        is_error,
+    })
 }
 
 fn take_id(fields: &mut Fields<'_>, key: &'static str) -> Result<String, Invalid> {
@@ -147,7 +175,12 @@ fn take_id(fields: &mut Fields<'_>, key: &'static str) -> Result<String, Invalid
 
 fn take_thread(fields: &mut Fields<'_>) -> Result<Option<String>, Invalid> {
     let id: Option<String> = fields.optional("session_thread_id")?;
-    limits::text(id.as_deref().unwrap_or(""), 0, limits::ID, fields.at().key("session_thread_id"))?;
+    limits::text(
+        id.as_deref().unwrap_or(""),
+        0,
+        limits::ID,
+        fields.at().key("session_thread_id"),
+    )?;
     Ok(id)
 }
 

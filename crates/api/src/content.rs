@@ -126,22 +126,33 @@ impl Read for ResultBlock {
         }
         match read_common(&kind, fields)? {
             Some(block) => Ok(ResultBlock(block)),
-            None => Err(unknown(at, "`text`, `image`, `document`, `search_result`", &kind)),
+            None => Err(unknown(
+                at,
+                "`text`, `image`, `document`, `search_result`",
+                &kind,
+            )),
         }
     }
 }
 
 fn unknown(at: At<'_>, known: &str, kind: &str) -> Invalid {
     if kind == "redacted" {
-        return at.key("type").invalid("`redacted` blocks come from the server and cannot be sent");
+        return at
+            .key("type")
+            .invalid("`redacted` blocks come from the server and cannot be sent");
     }
-    at.key("type").invalid(format!("must be one of {known}, got {}", quoted(kind)))
+    at.key("type")
+        .invalid(format!("must be one of {known}, got {}", quoted(kind)))
 }
 
 fn read_common(kind: &str, mut fields: Fields<'_>) -> Result<Option<Block>, Invalid> {
     let block = match kind {
-        "text" => Block::Text { text: take_text(&mut fields)? },
-        "image" => Block::Image { source: take_source(&mut fields, Holder::Image)? },
+        "text" => Block::Text {
+            text: take_text(&mut fields)?,
+        },
+        "image" => Block::Image {
+            source: take_source(&mut fields, Holder::Image)?,
+        },
         "document" => Block::Document {
             source: take_source(&mut fields, Holder::Document)?,
             title: fields.optional("title")?,
@@ -162,7 +173,12 @@ fn read_search_result(mut fields: Fields<'_>) -> Result<Block, Invalid> {
     let enabled = citations.required("enabled")?;
     citations.finish()?;
     fields.finish()?;
-    Ok(Block::SearchResult { source, title, content, citations: Citations { enabled } })
+    Ok(Block::SearchResult {
+        source,
+        title,
+        content,
+        citations: Citations { enabled },
+    })
 }
 
 impl Read for Text {
@@ -171,7 +187,10 @@ impl Read for Text {
         fields.literal("type", "text")?;
         let text = take_text(&mut fields)?;
         fields.finish()?;
-        Ok(Text { kind: TextTag::Value, text })
+        Ok(Text {
+            kind: TextTag::Value,
+            text,
+        })
     }
 }
 
@@ -189,7 +208,11 @@ fn take_source(fields: &mut Fields<'_>, holder: Holder) -> Result<Source, Invali
     let mut fields = Fields::of(fields.required("source")?, at)?;
     let source = match (fields.tag("type")?.as_str(), holder) {
         ("base64", holder) => {
-            let known = if holder == Holder::Image { IMAGES } else { DOCUMENTS };
+            let known = if holder == Holder::Image {
+                IMAGES
+            } else {
+                DOCUMENTS
+            };
             let media_type = take_media_type(&mut fields, known)?;
             let data: String = fields.required("data")?;
             if !is_base64(&data) {
@@ -208,8 +231,14 @@ fn take_source(fields: &mut Fields<'_>, holder: Holder) -> Result<Source, Invali
         },
         ("file", _) => return Err(at.key("type").invalid(format!("`file` is {NOT_SERVED}"))),
         (other, _) => {
-            let known = if holder == Holder::Image { "`base64`, `url`" } else { "`base64`, `url`, `text`" };
-            return Err(at.key("type").invalid(format!("must be one of {known}, got {}", quoted(other))));
+            let known = if holder == Holder::Image {
+                "`base64`, `url`"
+            } else {
+                "`base64`, `url`, `text`"
+            };
+            return Err(at
+                .key("type")
+                .invalid(format!("must be one of {known}, got {}", quoted(other))));
         }
     };
     fields.finish()?;
@@ -221,7 +250,11 @@ fn take_media_type(fields: &mut Fields<'_>, known: &[&str]) -> Result<String, In
     if known.contains(&media_type.as_str()) {
         return Ok(media_type);
     }
-    let rule = format!("must be one of {}, got {}", known.join(", "), quoted(&media_type));
+    let rule = format!(
+        "must be one of {}, got {}",
+        known.join(", "),
+        quoted(&media_type)
+    );
     Err(fields.at().key("media_type").invalid(rule))
 }
 
@@ -230,5 +263,7 @@ fn is_base64(data: &str) -> bool {
     !body.is_empty()
         && data.len().is_multiple_of(4)
         && data.len() - body.len() <= 2
-        && body.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
+        && body
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/')
 }

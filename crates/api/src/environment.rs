@@ -124,7 +124,9 @@ enum Use {
 impl ConfigParams {
     fn take(fields: &mut Fields<'_>, purpose: Use) -> Result<Option<ConfigParams>, Invalid> {
         let at = fields.at();
-        let Some(value) = fields.optional::<Value>("config")? else { return Ok(None) };
+        let Some(value) = fields.optional::<Value>("config")? else {
+            return Ok(None);
+        };
         let at = at.key("config");
         let mut config = Fields::of(value, at)?;
         check_kind(&config.tag("type")?, purpose, at.key("type"))?;
@@ -141,16 +143,22 @@ fn check_kind(kind: &str, purpose: Use, at: At<'_>) -> Result<(), Invalid> {
     match (kind, purpose) {
         ("cloud", _) => Ok(()),
         ("self_hosted", Use::Create) => Err(at.invalid(format!("`self_hosted` is {NOT_SERVED}"))),
-        ("self_hosted", Use::Update) => {
-            Err(at.invalid("is `cloud` and cannot be changed").with_code("invalid_config_type_change"))
-        }
-        (other, _) => Err(at.invalid(format!("must be `cloud` or `self_hosted`, got {}", quoted(other)))),
+        ("self_hosted", Use::Update) => Err(at
+            .invalid("is `cloud` and cannot be changed")
+            .with_code("invalid_config_type_change")),
+        (other, _) => Err(at.invalid(format!(
+            "must be `cloud` or `self_hosted`, got {}",
+            quoted(other)
+        ))),
     }
 }
 
 fn check_packages(value: Value, at: At<'_>) -> Result<(), Invalid> {
     let mut fields = Fields::of(value, at)?;
-    if fields.optional::<Value>("type")?.is_some_and(|kind| kind != "packages") {
+    if fields
+        .optional::<Value>("type")?
+        .is_some_and(|kind| kind != "packages")
+    {
         return Err(at.key("type").invalid("must be `packages`"));
     }
     for manager in ["apt", "cargo", "gem", "go", "npm", "pip"] {
@@ -174,7 +182,12 @@ fn check_text(name: Option<&str>, description: Option<&str>) -> Result<(), Inval
     if let Some(name) = name {
         limits::text(name, 1, limits::NAME, root.key("name"))?;
     }
-    limits::text(description.unwrap_or(""), 0, limits::ENVIRONMENT_DESCRIPTION, root.key("description"))
+    limits::text(
+        description.unwrap_or(""),
+        0,
+        limits::ENVIRONMENT_DESCRIPTION,
+        root.key("description"),
+    )
 }
 
 #[cfg(test)]

@@ -18,7 +18,10 @@ pub struct Invalid {
 impl Invalid {
     /// A refusal without a code of its own.
     pub fn new(message: impl Into<String>) -> Invalid {
-        Invalid { message: message.into(), code: None }
+        Invalid {
+            message: message.into(),
+            code: None,
+        }
     }
 
     /// The same refusal with `details.error_code`.

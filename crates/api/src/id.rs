@@ -68,7 +68,10 @@ mod tests {
 
     #[test]
     fn an_id_is_prefix_01_and_22_characters() {
-        assert_eq!(mint(Prefix::Agent, [0; 16]), "agent_011111111111111111111111");
+        assert_eq!(
+            mint(Prefix::Agent, [0; 16]),
+            "agent_011111111111111111111111"
+        );
         let last = mint(Prefix::Session, [255; 16]);
         assert_eq!(last, "sesn_01YcVfxkQb6JRzqk5kF2tNLv");
         assert_eq!(last.len(), "sesn_01".len() + 22);

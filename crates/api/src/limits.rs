@@ -78,7 +78,10 @@ pub fn unique<'n>(names: impl IntoIterator<Item = &'n str>, at: At<'_>) -> Resul
     let mut seen = std::collections::HashSet::new();
     for name in names {
         if !seen.insert(name) {
-            return Err(at.invalid(format!("names must be unique; {} occurs twice", quoted(name))));
+            return Err(at.invalid(format!(
+                "names must be unique; {} occurs twice",
+                quoted(name)
+            )));
         }
     }
     Ok(())

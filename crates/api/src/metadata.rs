@@ -23,7 +23,9 @@ impl Read for NewMetadata {
     fn read(value: Value, at: At<'_>) -> Result<NewMetadata, Invalid> {
         let mut metadata = Metadata::new();
         for (key, value) in Map::read(value, at)? {
-            let Value::String(text) = value else { return Err(refusal(at, &key, &expected("a string", &value))) };
+            let Value::String(text) = value else {
+                return Err(refusal(at, &key, &expected("a string", &value)));
+            };
             check_pair(&key, &text, at)?;
             metadata.insert(key, text);
         }
@@ -52,7 +54,10 @@ impl MetadataPatch {
     /// Reads an empty string as null, as environments do.
     #[must_use]
     pub fn with_empty_as_null(self) -> MetadataPatch {
-        let entries = self.0.into_iter().map(|(key, value)| (key, value.filter(|value| !value.is_empty())));
+        let entries = self
+            .0
+            .into_iter()
+            .map(|(key, value)| (key, value.filter(|value| !value.is_empty())));
         MetadataPatch(entries.collect())
     }
 
@@ -78,7 +83,11 @@ fn check_size(metadata: &Metadata, at: At<'_>) -> Result<(), Invalid> {
 fn check_pair(key: &str, value: &str, at: At<'_>) -> Result<(), Invalid> {
     let length = key.chars().count();
     if !(1..=limits::METADATA_KEY).contains(&length) {
-        let rule = format!("a key has 1 to {} characters, {} has {length}", limits::METADATA_KEY, quoted(key));
+        let rule = format!(
+            "a key has 1 to {} characters, {} has {length}",
+            limits::METADATA_KEY,
+            quoted(key)
+        );
         return Err(coded(at.invalid(rule)));
     }
     limits::text(value, 0, limits::METADATA_VALUE, at.key(key)).map_err(coded)
@@ -107,24 +116,45 @@ mod tests {
         let many: Map<String, Value> = (0..17).map(|n| (format!("k{n}"), json!("v"))).collect();
         let rows = [
             (Value::Object(many), "metadata: at most 16 items, got 17"),
-            (json!({"k": "v".repeat(513)}), "metadata.k: at most 512 characters, got 513"),
-            (json!({"": "v"}), "metadata: a key has 1 to 64 characters, \"\" has 0"),
-            (json!({"k": 5}), "metadata.k: must be a string, got the number 5"),
+            (
+                json!({"k": "v".repeat(513)}),
+                "metadata.k: at most 512 characters, got 513",
+            ),
+            (
+                json!({"": "v"}),
+                "metadata: a key has 1 to 64 characters, \"\" has 0",
+            ),
+            (
+                json!({"k": 5}),
+                "metadata.k: must be a string, got the number 5",
+            ),
         ];
         for (value, message) in rows {
             let error = read(value).unwrap_err();
-            assert_eq!((error.message.as_str(), error.code), (message, Some("invalid_metadata")));
+            assert_eq!(
+                (error.message.as_str(), error.code),
+                (message, Some("invalid_metadata"))
+            );
         }
         assert!(read(json!({"k": "ü".repeat(512)})).is_ok());
     }
 
     #[test]
     fn a_patch_sets_deletes_and_keeps() {
-        let mut stored = read(json!({"keep": "1", "set": "1", "drop": "1"})).unwrap().0;
-        let patch = MetadataPatch::read(json!({"set": "2", "drop": null, "new": ""}), At::root()).unwrap();
+        let mut stored = read(json!({"keep": "1", "set": "1", "drop": "1"}))
+            .unwrap()
+            .0;
+        let patch =
+            MetadataPatch::read(json!({"set": "2", "drop": null, "new": ""}), At::root()).unwrap();
         patch.clone().apply(&mut stored).unwrap();
-        assert_eq!(serde_json::to_value(&stored).unwrap(), json!({"keep": "1", "new": "", "set": "2"}));
+        assert_eq!(
+            serde_json::to_value(&stored).unwrap(),
+            json!({"keep": "1", "new": "", "set": "2"})
+        );
         patch.with_empty_as_null().apply(&mut stored).unwrap();
-        assert_eq!(serde_json::to_value(&stored).unwrap(), json!({"keep": "1", "set": "2"}));
+        assert_eq!(
+            serde_json::to_value(&stored).unwrap(),
+            json!({"keep": "1", "set": "2"})
+        );
     }
 }

@@ -71,10 +71,21 @@ impl Effort {
     }
 
     fn parse(name: &str, at: At<'_>) -> Result<Effort, Invalid> {
-        let all = [Effort::Low, Effort::Medium, Effort::High, Effort::Xhigh, Effort::Max];
-        all.into_iter().find(|effort| effort.as_str() == name).ok_or_else(|| {
-            at.invalid(format!("must be one of `low`, `medium`, `high`, `xhigh`, `max`, got {}", quoted(name)))
-        })
+        let all = [
+            Effort::Low,
+            Effort::Medium,
+            Effort::High,
+            Effort::Xhigh,
+            Effort::Max,
+        ];
+        all.into_iter()
+            .find(|effort| effort.as_str() == name)
+            .ok_or_else(|| {
+                at.invalid(format!(
+                    "must be one of `low`, `medium`, `high`, `xhigh`, `max`, got {}",
+                    quoted(name)
+                ))
+            })
     }
 }
 
@@ -98,7 +109,10 @@ impl Read for Speed {
         match String::read(value, at)?.as_str() {
             "standard" => Ok(Speed::Standard),
             "fast" => Err(at.invalid(format!("`fast` is {NOT_SERVED}"))),
-            other => Err(at.invalid(format!("must be `standard` or `fast`, got {}", quoted(other)))),
+            other => Err(at.invalid(format!(
+                "must be `standard` or `fast`, got {}",
+                quoted(other)
+            ))),
         }
     }
 }
@@ -108,7 +122,11 @@ impl Read for ModelParams {
         match value {
             Value::String(id) => {
                 limits::text(&id, 1, limits::ID, at)?;
-                Ok(ModelParams { id, effort: Patch::Absent, speed: None })
+                Ok(ModelParams {
+                    id,
+                    effort: Patch::Absent,
+                    speed: None,
+                })
             }
             value @ Value::Object(_) => {
                 let mut fields = Fields::of(value, at)?;
@@ -131,7 +149,12 @@ impl ModelParams {
     /// The model of a new agent.
     #[must_use]
     pub fn resolve(self) -> ModelConfig {
-        ModelConfig { id: self.id, effort: self.effort.value(), inference_geo: None, speed: self.speed }
+        ModelConfig {
+            id: self.id,
+            effort: self.effort.value(),
+            inference_geo: None,
+            speed: self.speed,
+        }
     }
 
     /// The model after an update: the effort stays when it is not mentioned and the id is the same.
@@ -201,18 +224,32 @@ mod tests {
 
     #[test]
     fn a_bare_id_and_an_object_are_the_same_model() {
-        assert_eq!(read(json!("m")).unwrap().resolve(), read(json!({"id": "m"})).unwrap().resolve());
-        let shown = serde_json::to_value(read(json!({"id": "m", "effort": "max"})).unwrap().resolve()).unwrap();
-        assert_eq!(shown, json!({"id": "m", "effort": {"type": "max"}, "inference_geo": null, "speed": null}));
+        assert_eq!(
+            read(json!("m")).unwrap().resolve(),
+            read(json!({"id": "m"})).unwrap().resolve()
+        );
+        let shown =
+            serde_json::to_value(read(json!({"id": "m", "effort": "max"})).unwrap().resolve())
+                .unwrap();
+        assert_eq!(
+            shown,
+            json!({"id": "m", "effort": {"type": "max"}, "inference_geo": null, "speed": null})
+        );
     }
 
     #[test]
     fn what_is_not_served_is_refused_by_name() {
         for (value, field) in [
-            (json!({"id": "m", "inference_geo": "us"}), "model.inference_geo: "),
+            (
+                json!({"id": "m", "inference_geo": "us"}),
+                "model.inference_geo: ",
+            ),
             (json!({"id": "m", "speed": "fast"}), "model.speed: "),
             (json!({"id": "m", "effort": "huge"}), "model.effort: "),
-            (json!({"id": "m", "effort": {"type": "low", "x": 1}}), "model.effort.x: "),
+            (
+                json!({"id": "m", "effort": {"type": "low", "x": 1}}),
+                "model.effort.x: ",
+            ),
             (json!({"id": ""}), "model.id: "),
             (json!({"id": "m", "temperature": 1}), "model.temperature: "),
             (json!(7), "model: "),
@@ -229,7 +266,10 @@ mod tests {
         let after = |value| read(value).unwrap().replace(&stored).effort;
         assert_eq!(after(json!("m")), Some(Effort::Low));
         assert_eq!(after(json!({"id": "m", "effort": null})), None);
-        assert_eq!(after(json!({"id": "m", "effort": "high"})), Some(Effort::High));
+        assert_eq!(
+            after(json!({"id": "m", "effort": "high"})),
+            Some(Effort::High)
+        );
         assert_eq!(after(json!("other")), None);
     }
 }

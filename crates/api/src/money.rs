@@ -39,7 +39,10 @@ impl MonetaryAmount {
     /// `cents` of a US dollar.
     #[must_use]
     pub fn from_cents(cents: u64) -> MonetaryAmount {
-        MonetaryAmount { amount: cents.to_string(), currency: Currency::Value }
+        MonetaryAmount {
+            amount: cents.to_string(),
+            currency: Currency::Value,
+        }
     }
 
     /// The amount in cents.
@@ -56,12 +59,19 @@ impl Read for MonetaryAmount {
         fields.literal("currency", "USD")?;
         fields.finish()?;
         // Fifteen digits are ten trillion dollars, and far below what a u64 holds.
-        let whole = (1..=15).contains(&amount.len()) && amount.bytes().all(|byte| byte.is_ascii_digit());
+        let whole =
+            (1..=15).contains(&amount.len()) && amount.bytes().all(|byte| byte.is_ascii_digit());
         if !whole || amount.starts_with('0') {
             let rule = "must be whole cents above zero as a decimal string of at most 15 digits, without leading zero";
-            return Err(at.key("amount").invalid(format!("{rule} (\"2500\" is 25 dollars), got {}", quoted(&amount))));
+            return Err(at.key("amount").invalid(format!(
+                "{rule} (\"2500\" is 25 dollars), got {}",
+                quoted(&amount)
+            )));
         }
-        Ok(MonetaryAmount { amount, currency: Currency::Value })
+        Ok(MonetaryAmount {
+            amount,
+            currency: Currency::Value,
+        })
     }
 }
 
@@ -71,7 +81,10 @@ impl Read for BudgetLimit {
         fields.literal("type", "limit")?;
         let max_list_cost = fields.required("max_list_cost")?;
         fields.finish()?;
-        Ok(BudgetLimit { kind: BudgetTag::Value, max_list_cost })
+        Ok(BudgetLimit {
+            kind: BudgetTag::Value,
+            max_list_cost,
+        })
     }
 }
 
@@ -82,9 +95,19 @@ mod tests {
 
     #[test]
     fn an_amount_is_whole_cents() {
-        let read = |amount: Value| MonetaryAmount::read(json!({"amount": amount, "currency": "USD"}), At::root());
+        let read = |amount: Value| {
+            MonetaryAmount::read(json!({"amount": amount, "currency": "USD"}), At::root())
+        };
         assert_eq!(read(json!("2500")).unwrap().cents(), 2500);
-        for wrong in [json!("25.00"), json!("025"), json!("0"), json!(""), json!("-5"), json!(25), json!("1".repeat(16))] {
+        for wrong in [
+            json!("25.00"),
+            json!("025"),
+            json!("0"),
+            json!(""),
+            json!("-5"),
+            json!(25),
+            json!("1".repeat(16)),
+        ] {
             assert!(read(wrong.clone()).is_err(), "{wrong} was taken");
         }
     }
@@ -92,9 +115,20 @@ mod tests {
     #[test]
     fn a_budget_is_closed() {
         let amount = json!({"amount": "1", "currency": "USD"});
-        let error = BudgetLimit::read(json!({"type": "limit", "max_list_cost": amount, "per": "day"}), At::root());
-        assert_eq!(error.unwrap_err().message, "per: unknown field; known here: `type`, `max_list_cost`");
+        let error = BudgetLimit::read(
+            json!({"type": "limit", "max_list_cost": amount, "per": "day"}),
+            At::root(),
+        );
+        assert_eq!(
+            error.unwrap_err().message,
+            "per: unknown field; known here: `type`, `max_list_cost`"
+        );
         let euro = json!({"type": "limit", "max_list_cost": {"amount": "1", "currency": "EUR"}});
-        assert!(BudgetLimit::read(euro, At::root()).unwrap_err().message.starts_with("max_list_cost.currency: "));
+        assert!(
+            BudgetLimit::read(euro, At::root())
+                .unwrap_err()
+                .message
+                .starts_with("max_list_cost.currency: ")
+        );
     }
 }

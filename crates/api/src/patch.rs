@@ -54,7 +54,11 @@ mod tests {
 
     #[test]
     fn absent_keeps_null_clears_a_value_replaces() {
-        for (patch, after) in [(Patch::Absent, Some(1)), (Patch::Null, None), (Patch::Value(2), Some(2))] {
+        for (patch, after) in [
+            (Patch::Absent, Some(1)),
+            (Patch::Null, None),
+            (Patch::Value(2), Some(2)),
+        ] {
             let mut stored = Some(1);
             patch.apply(&mut stored);
             assert_eq!(stored, after);

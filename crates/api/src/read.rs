@@ -50,7 +50,10 @@ impl At<'static> {
     /// The whole request.
     #[must_use]
     pub fn root() -> At<'static> {
-        At { parent: None, step: Step::Root }
+        At {
+            parent: None,
+            step: Step::Root,
+        }
     }
 }
 
@@ -58,13 +61,19 @@ impl<'a> At<'a> {
     /// The value under `key`.
     #[must_use]
     pub fn key(&'a self, key: &'a str) -> At<'a> {
-        At { parent: Some(self), step: Step::Key(key) }
+        At {
+            parent: Some(self),
+            step: Step::Key(key),
+        }
     }
 
     /// The `index`th item, counted from zero.
     #[must_use]
     pub fn index(&'a self, index: usize) -> At<'a> {
-        At { parent: Some(self), step: Step::Index(index) }
+        At {
+            parent: Some(self),
+            step: Step::Index(index),
+        }
     }
 
     /// A refusal at this place.
@@ -76,7 +85,10 @@ impl<'a> At<'a> {
 
 impl fmt::Display for At<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(parent) = self.parent.filter(|parent| !matches!(parent.step, Step::Root)) {
+        if let Some(parent) = self
+            .parent
+            .filter(|parent| !matches!(parent.step, Step::Root))
+        {
             write!(f, "{parent}.")?;
         }
         match self.step {
@@ -101,7 +113,11 @@ impl<'a> Fields<'a> {
     /// When the value is not an object.
     pub fn of(value: Value, at: At<'a>) -> Result<Fields<'a>, Invalid> {
         match value {
-            Value::Object(left) => Ok(Fields { at, left, known: Vec::new() }),
+            Value::Object(left) => Ok(Fields {
+                at,
+                left,
+                known: Vec::new(),
+            }),
             other => Err(at.invalid(expected("an object", &other))),
         }
     }
@@ -149,7 +165,8 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// When it is absent, null or not a `T`.
     pub fn required<T: Read>(&mut self, key: &'static str) -> Result<T, Invalid> {
-        self.not_null(key)?.ok_or_else(|| self.at.key(key).invalid("field required"))
+        self.not_null(key)?
+            .ok_or_else(|| self.at.key(key).invalid("field required"))
     }
 
     /// Takes the `type` key (or another discriminator) without judging it.
@@ -169,7 +186,10 @@ impl<'a> Fields<'a> {
         if given == value {
             return Ok(());
         }
-        Err(self.at.key(key).invalid(format!("must be `{value}`, got {}", quoted(&given))))
+        Err(self
+            .at
+            .key(key)
+            .invalid(format!("must be `{value}`, got {}", quoted(&given))))
     }
 
     /// Refuses whatever was not taken.
@@ -177,11 +197,24 @@ impl<'a> Fields<'a> {
     /// # Errors
     /// When a key is left; the message names it and the keys that are known.
     pub fn finish(self) -> Result<(), Invalid> {
-        let Some(key) = self.left.keys().next() else { return Ok(()) };
+        let Some(key) = self.left.keys().next() else {
+            return Ok(());
+        };
         let shown: String = key.chars().take(SHOWN).collect();
-        let known: Vec<String> = self.known.iter().map(|known| format!("`{known}`")).collect();
-        let known = if known.is_empty() { "no fields are".to_owned() } else { known.join(", ") };
-        Err(self.at.key(&shown).invalid(format!("unknown field; known here: {known}")))
+        let known: Vec<String> = self
+            .known
+            .iter()
+            .map(|known| format!("`{known}`"))
+            .collect();
+        let known = if known.is_empty() {
+            "no fields are".to_owned()
+        } else {
+            known.join(", ")
+        };
+        Err(self
+            .at
+            .key(&shown)
+            .invalid(format!("unknown field; known here: {known}")))
     }
 }
 
@@ -225,7 +258,11 @@ pub fn unserved(fields: &mut Fields<'_>, key: &'static str) -> Result<(), Invali
         Patch::Value(Value::Object(keys)) => !keys.is_empty(),
         Patch::Value(_) => true,
     };
-    if asks { Err(fields.at().key(key).invalid(NOT_SERVED)) } else { Ok(()) }
+    if asks {
+        Err(fields.at().key(key).invalid(NOT_SERVED))
+    } else {
+        Ok(())
+    }
 }
 
 /// What the refusal of an unserved field says.
@@ -248,7 +285,9 @@ impl Read for String {
 
 impl Read for bool {
     fn read(value: Value, at: At<'_>) -> Result<bool, Invalid> {
-        value.as_bool().ok_or_else(|| at.invalid(expected("a boolean", &value)))
+        value
+            .as_bool()
+            .ok_or_else(|| at.invalid(expected("a boolean", &value)))
     }
 }
 
@@ -258,17 +297,24 @@ pub struct Positive(pub u32);
 
 impl Read for Positive {
     fn read(value: Value, at: At<'_>) -> Result<Positive, Invalid> {
-        let number = value.as_u64().and_then(|number| u32::try_from(number).ok()).filter(|number| *number > 0);
-        number.map(Positive).ok_or_else(|| at.invalid(expected("an integer from 1 to 4294967295", &value)))
+        let number = value
+            .as_u64()
+            .and_then(|number| u32::try_from(number).ok())
+            .filter(|number| *number > 0);
+        number
+            .map(Positive)
+            .ok_or_else(|| at.invalid(expected("an integer from 1 to 4294967295", &value)))
     }
 }
 
 impl<T: Read> Read for Vec<T> {
     fn read(value: Value, at: At<'_>) -> Result<Vec<T>, Invalid> {
         match value {
-            Value::Array(items) => {
-                items.into_iter().enumerate().map(|(index, item)| T::read(item, at.index(index))).collect()
-            }
+            Value::Array(items) => items
+                .into_iter()
+                .enumerate()
+                .map(|(index, item)| T::read(item, at.index(index)))
+                .collect(),
             other => Err(at.invalid(expected("a list", &other))),
         }
     }

@@ -77,7 +77,12 @@ pub enum Status {
 
 impl Status {
     /// Every status.
-    pub const ALL: [Status; 4] = [Status::Idle, Status::Running, Status::Rescheduling, Status::Terminated];
+    pub const ALL: [Status; 4] = [
+        Status::Idle,
+        Status::Running,
+        Status::Rescheduling,
+        Status::Terminated,
+    ];
 
     /// The name in the contract.
     #[must_use]
@@ -93,7 +98,9 @@ impl Status {
     /// The status by its name in the contract.
     #[must_use]
     pub fn parse(name: &str) -> Option<Status> {
-        Status::ALL.into_iter().find(|status| status.as_str() == name)
+        Status::ALL
+            .into_iter()
+            .find(|status| status.as_str() == name)
     }
 }
 

@@ -18,7 +18,12 @@ impl Timestamp {
     pub fn parse(text: &str, field: &str) -> Result<Timestamp, Invalid> {
         DateTime::parse_from_rfc3339(text)
             .map(|moment| Timestamp(moment.with_timezone(&Utc)))
-            .map_err(|_| Invalid::new(format!("{field}: must be an RFC 3339 timestamp, got {}", quoted(text))))
+            .map_err(|_| {
+                Invalid::new(format!(
+                    "{field}: must be an RFC 3339 timestamp, got {}",
+                    quoted(text)
+                ))
+            })
     }
 }
 
@@ -53,6 +58,9 @@ mod tests {
     #[test]
     fn a_malformed_moment_names_its_field() {
         let error = Timestamp::parse("yesterday", "created_at[lt]").unwrap_err();
-        assert_eq!(error.message, "created_at[lt]: must be an RFC 3339 timestamp, got \"yesterday\"");
+        assert_eq!(
+            error.message,
+            "created_at[lt]: must be an RFC 3339 timestamp, got \"yesterday\""
+        );
     }
 }

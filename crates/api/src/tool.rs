@@ -60,7 +60,9 @@ impl Read for Tool {
             "custom" => CustomTool::read(fields).map(Tool::Custom),
             other => {
                 let known = "`agent_toolset_20260401`, `mcp_toolset`, `custom`";
-                Err(at.key("type").invalid(format!("must be one of {known}, got {}", quoted(other))))
+                Err(at
+                    .key("type")
+                    .invalid(format!("must be one of {known}, got {}", quoted(other))))
             }
         }
     }
@@ -75,9 +77,17 @@ pub fn check(tools: &[Tool]) -> Result<(), Invalid> {
     let at = root.key("tools");
     let size: usize = tools.iter().map(Tool::size).sum();
     if size > limits::TOOLS {
-        return Err(at.invalid(format!("at most {} tools over all toolsets, got {size}", limits::TOOLS)));
+        return Err(at.invalid(format!(
+            "at most {} tools over all toolsets, got {size}",
+            limits::TOOLS
+        )));
     }
-    if tools.iter().filter(|tool| matches!(tool, Tool::Agent(_))).count() > 1 {
+    if tools
+        .iter()
+        .filter(|tool| matches!(tool, Tool::Agent(_)))
+        .count()
+        > 1
+    {
         return Err(at.invalid("at most one agent_toolset_20260401"));
     }
     let custom = tools.iter().filter_map(|tool| match tool {

@@ -57,9 +57,25 @@ impl App {
     /// Puts the parts together.
     #[must_use]
     pub fn new(config: Config, parts: Parts) -> App {
-        let Parts { store, sessions, clock, ids, ping } = parts;
+        let Parts {
+            store,
+            sessions,
+            clock,
+            ids,
+            ping,
+        } = parts;
         let keys = Keys::new(store.clone(), config.api_key.as_ref());
         let (config, lifecycle, dedup) = (Arc::new(config), Lifecycle::default(), Dedup::default());
-        App { store, sessions, config, clock, ids, keys, lifecycle, ping, dedup }
+        App {
+            store,
+            sessions,
+            config,
+            clock,
+            ids,
+            keys,
+            lifecycle,
+            ping,
+            dedup,
+        }
     }
 }

@@ -36,7 +36,10 @@ impl Keys {
     /// The key of the configuration, if any, and those in the store.
     #[must_use]
     pub fn new(store: Arc<Store>, configured: Option<&Secret>) -> Keys {
-        Keys { store, configured: configured.map(|key| hash(key.expose())) }
+        Keys {
+            store,
+            configured: configured.map(|key| hash(key.expose())),
+        }
     }
 
     /// Makes sure that there is a key. The one that had to be made is returned, to be shown once.
@@ -66,33 +69,55 @@ impl Keys {
     pub async fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
         let key = presented(headers)?;
         let caller = self.find(hash(key)).await?;
-        let caller = caller.ok_or_else(|| ApiError::unauthenticated("this key is not known here"))?;
-        let named = headers.get("anthropic-workspace-id").filter(|named| !named.is_empty());
+        let caller =
+            caller.ok_or_else(|| ApiError::unauthenticated("this key is not known here"))?;
+        let named = headers
+            .get("anthropic-workspace-id")
+            .filter(|named| !named.is_empty());
         if named.is_some_and(|named| named.as_bytes() != caller.workspace.as_bytes()) {
-            return Err(ApiError::forbidden("the key does not belong to the workspace that anthropic-workspace-id names"));
+            return Err(ApiError::forbidden(
+                "the key does not belong to the workspace that anthropic-workspace-id names",
+            ));
         }
         Ok(caller)
     }
 
     async fn find(&self, sha256: [u8; 32]) -> Result<Option<Caller>, StoreError> {
         if self.configured == Some(sha256) {
-            return Ok(Some(Caller { workspace: DEFAULT_WORKSPACE.to_owned(), key_id: "apikey_configured".to_owned() }));
+            return Ok(Some(Caller {
+                workspace: DEFAULT_WORKSPACE.to_owned(),
+                key_id: "apikey_configured".to_owned(),
+            }));
         }
         let row = self.store.keys().find_by_hash(&sha256).await?;
-        Ok(row.map(|row| Caller { workspace: row.workspace_id, key_id: row.id }))
+        Ok(row.map(|row| Caller {
+            workspace: row.workspace_id,
+            key_id: row.id,
+        }))
     }
 }
 
 /// The key in `x-api-key` or `authorization: Bearer`, whichever is there.
 fn presented(headers: &HeaderMap) -> Result<&str, ApiError> {
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
-        let (scheme, key) = value.split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
-    });
-    let direct = headers.get("x-api-key").and_then(|value| value.to_str().ok()).map(str::trim);
-    direct.or(bearer).filter(|key| !key.is_empty()).ok_or_else(|| {
-        ApiError::unauthenticated("send a key in the x-api-key header or as `authorization: Bearer <key>`")
-    })
+    let bearer = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| {
+            let (scheme, key) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+        });
+    let direct = headers
+        .get("x-api-key")
+        .and_then(|value| value.to_str().ok())
+        .map(str::trim);
+    direct
+        .or(bearer)
+        .filter(|key| !key.is_empty())
+        .ok_or_else(|| {
+            ApiError::unauthenticated(
+                "send a key in the x-api-key header or as `authorization: Bearer <key>`",
+            )
+        })
 }
 
 fn hash(key: &str) -> [u8; 32] {

@@ -102,33 +102,81 @@ pub struct Setting {
 }
 
 const fn setting(key: &'static str, variable: &'static str, form: Form) -> Setting {
-    Setting { key, variable, form }
+    Setting {
+        key,
+        variable,
+        form,
+    }
 }
 
 /// Every setting that a variable or flag overrides.
 pub const SETTINGS: &[Setting] = &[
     setting("data", "HOSTEL_DATA", Form::Text),
     setting("listen", "HOSTEL_LISTEN", Form::Text),
-    setting("shutdown_timeout_ms", "HOSTEL_SHUTDOWN_TIMEOUT_MS", Form::Number),
+    setting(
+        "shutdown_timeout_ms",
+        "HOSTEL_SHUTDOWN_TIMEOUT_MS",
+        Form::Number,
+    ),
     setting("api_key_file", "HOSTEL_API_KEY_FILE", Form::Text),
     setting("model.base_url", "ANTHROPIC_BASE_URL", Form::Text),
-    setting("model.api_key_file", "HOSTEL_MODEL_API_KEY_FILE", Form::Text),
-    setting("model.connect_timeout_ms", "HOSTEL_MODEL_CONNECT_TIMEOUT_MS", Form::Number),
-    setting("model.idle_timeout_ms", "HOSTEL_MODEL_IDLE_TIMEOUT_MS", Form::Number),
-    setting("model.max_retries", "HOSTEL_MODEL_MAX_RETRIES", Form::Number),
+    setting(
+        "model.api_key_file",
+        "HOSTEL_MODEL_API_KEY_FILE",
+        Form::Text,
+    ),
+    setting(
+        "model.connect_timeout_ms",
+        "HOSTEL_MODEL_CONNECT_TIMEOUT_MS",
+        Form::Number,
+    ),
+    setting(
+        "model.idle_timeout_ms",
+        "HOSTEL_MODEL_IDLE_TIMEOUT_MS",
+        Form::Number,
+    ),
+    setting(
+        "model.max_retries",
+        "HOSTEL_MODEL_MAX_RETRIES",
+        Form::Number,
+    ),
     setting("model.prices_file", "HOSTEL_MODEL_PRICES_FILE", Form::Text),
     setting("sandbox.runtime", "HOSTEL_SANDBOX_RUNTIME", Form::Text),
     setting("sandbox.rootfs", "HOSTEL_SANDBOX_ROOTFS", Form::Text),
-    setting("sandbox.memory_mib", "HOSTEL_SANDBOX_MEMORY_MIB", Form::Number),
-    setting("sandbox.cpu_millis", "HOSTEL_SANDBOX_CPU_MILLIS", Form::Number),
+    setting(
+        "sandbox.memory_mib",
+        "HOSTEL_SANDBOX_MEMORY_MIB",
+        Form::Number,
+    ),
+    setting(
+        "sandbox.cpu_millis",
+        "HOSTEL_SANDBOX_CPU_MILLIS",
+        Form::Number,
+    ),
     setting("sandbox.pids", "HOSTEL_SANDBOX_PIDS", Form::Number),
     setting("sandbox.disk_mib", "HOSTEL_SANDBOX_DISK_MIB", Form::Number),
     setting("cli.version", "HOSTEL_CLI_VERSION", Form::Text),
-    setting("egress.private_hosts", "HOSTEL_EGRESS_PRIVATE_HOSTS", Form::List),
-    setting("limits.max_sandboxes", "HOSTEL_LIMITS_MAX_SANDBOXES", Form::Number),
+    setting(
+        "egress.private_hosts",
+        "HOSTEL_EGRESS_PRIVATE_HOSTS",
+        Form::List,
+    ),
+    setting(
+        "limits.max_sandboxes",
+        "HOSTEL_LIMITS_MAX_SANDBOXES",
+        Form::Number,
+    ),
     setting("limits.max_turns", "HOSTEL_LIMITS_MAX_TURNS", Form::Number),
-    setting("limits.request_bytes", "HOSTEL_LIMITS_REQUEST_BYTES", Form::Number),
-    setting("limits.connections", "HOSTEL_LIMITS_CONNECTIONS", Form::Number),
+    setting(
+        "limits.request_bytes",
+        "HOSTEL_LIMITS_REQUEST_BYTES",
+        Form::Number,
+    ),
+    setting(
+        "limits.connections",
+        "HOSTEL_LIMITS_CONNECTIONS",
+        Form::Number,
+    ),
     setting("log.format", "HOSTEL_LOG_FORMAT", Form::Text),
     setting("log.level", "HOSTEL_LOG_LEVEL", Form::Text),
 ];

@@ -29,17 +29,32 @@ struct Inner {
 impl ApiError {
     fn new(status: StatusCode, kind: ErrorType, message: impl Into<String>) -> ApiError {
         let message = message.into();
-        ApiError(Box::new(Inner { status, kind, message, code: None, retry: None, source: None }))
+        ApiError(Box::new(Inner {
+            status,
+            kind,
+            message,
+            code: None,
+            retry: None,
+            source: None,
+        }))
     }
 
     /// 400.
     pub fn invalid(message: impl Into<String>) -> ApiError {
-        ApiError::new(StatusCode::BAD_REQUEST, ErrorType::InvalidRequestError, message)
+        ApiError::new(
+            StatusCode::BAD_REQUEST,
+            ErrorType::InvalidRequestError,
+            message,
+        )
     }
 
     /// 401.
     pub fn unauthenticated(message: impl Into<String>) -> ApiError {
-        ApiError::new(StatusCode::UNAUTHORIZED, ErrorType::AuthenticationError, message)
+        ApiError::new(
+            StatusCode::UNAUTHORIZED,
+            ErrorType::AuthenticationError,
+            message,
+        )
     }
 
     /// 403.
@@ -55,7 +70,11 @@ impl ApiError {
     /// 405; the `allow` header is the router's part.
     pub fn method_not_allowed() -> ApiError {
         let message = "this path does not take this method; see the allow header";
-        ApiError::new(StatusCode::METHOD_NOT_ALLOWED, ErrorType::InvalidRequestError, message)
+        ApiError::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            ErrorType::InvalidRequestError,
+            message,
+        )
     }
 
     /// 409 that stays one however often it is repeated, which clients are told.
@@ -68,12 +87,20 @@ impl ApiError {
     /// 413.
     pub fn too_large(limit: usize) -> ApiError {
         let message = format!("the request body is larger than {limit} bytes");
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, ErrorType::RequestTooLarge, message)
+        ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            ErrorType::RequestTooLarge,
+            message,
+        )
     }
 
     /// 429: the caller is ahead of what it talks to, and may try again in a moment.
     pub fn too_many(message: impl Into<String>) -> ApiError {
-        ApiError::new(StatusCode::TOO_MANY_REQUESTS, ErrorType::RateLimitError, message)
+        ApiError::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            ErrorType::RateLimitError,
+            message,
+        )
     }
 
     /// 529: the server cannot do it now, and may later.
@@ -84,13 +111,23 @@ impl ApiError {
 
     /// 503, the status that probes of load balancers understand.
     pub fn unavailable(message: impl Into<String>) -> ApiError {
-        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, ErrorType::OverloadedError, message)
+        ApiError::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            ErrorType::OverloadedError,
+            message,
+        )
     }
 
     /// 500: the client learns nothing but the request's id; `source` goes to the log.
     pub fn internal(source: impl Into<Box<dyn StdError + Send + Sync>>) -> ApiError {
-        let message = "the server failed to handle this request; its log has more under the request id";
-        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, ErrorType::ApiError, message).caused_by(source)
+        let message =
+            "the server failed to handle this request; its log has more under the request id";
+        ApiError::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            ErrorType::ApiError,
+            message,
+        )
+        .caused_by(source)
     }
 
     /// The same with `details.error_code`.
@@ -123,7 +160,11 @@ impl ApiError {
     #[must_use]
     pub fn chain(&self) -> String {
         let mut line = self.0.message.clone();
-        let mut cause: Option<&dyn StdError> = self.0.source.as_ref().map(|source| &**source as &dyn StdError);
+        let mut cause: Option<&dyn StdError> = self
+            .0
+            .source
+            .as_ref()
+            .map(|source| &**source as &dyn StdError);
         while let Some(error) = cause {
             line = format!("{line}: {error}");
             cause = error.source();
@@ -134,10 +175,16 @@ impl ApiError {
     /// The body in the contract's shape.
     #[must_use]
     pub fn body(&self, request_id: &str) -> ErrorBody {
-        let details = self.0.code.map(|code| Details { error_code: code.to_owned() });
+        let details = self.0.code.map(|code| Details {
+            error_code: code.to_owned(),
+        });
         ErrorBody {
             kind: ErrorTag::Value,
-            error: ErrorDetail { kind: self.0.kind, message: self.0.message.clone(), details },
+            error: ErrorDetail {
+                kind: self.0.kind,
+                message: self.0.message.clone(),
+                details,
+            },
             request_id: request_id.to_owned(),
         }
     }
@@ -145,7 +192,9 @@ impl ApiError {
     /// What `x-should-retry` says, if anything.
     #[must_use]
     pub fn retry(&self) -> Option<HeaderValue> {
-        self.0.retry.map(|retry| HeaderValue::from_static(if retry { "true" } else { "false" }))
+        self.0
+            .retry
+            .map(|retry| HeaderValue::from_static(if retry { "true" } else { "false" }))
     }
 }
 

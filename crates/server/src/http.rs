@@ -28,20 +28,42 @@ use crate::error::ApiError;
 /// The whole surface.
 pub fn router(app: App) -> Router {
     let v1 = Router::new()
-        .route("/agents", get(agents::list).merge(repeatable(&app, post(agents::create))))
+        .route(
+            "/agents",
+            get(agents::list).merge(repeatable(&app, post(agents::create))),
+        )
         .route("/agents/{agent_id}", get(agents::get).post(agents::update))
         .route("/agents/{agent_id}/archive", post(agents::archive))
         .route("/agents/{agent_id}/versions", get(agents::versions))
-        .route("/environments", get(environments::list).merge(repeatable(&app, post(environments::create))))
+        .route(
+            "/environments",
+            get(environments::list).merge(repeatable(&app, post(environments::create))),
+        )
         .route(
             "/environments/{environment_id}",
-            get(environments::get).post(environments::update).delete(environments::delete),
+            get(environments::get)
+                .post(environments::update)
+                .delete(environments::delete),
         )
-        .route("/environments/{environment_id}/archive", post(environments::archive))
-        .route("/sessions", get(sessions::list).merge(repeatable(&app, post(sessions::create))))
-        .route("/sessions/{session_id}", get(sessions::get).post(sessions::update).delete(sessions::delete))
+        .route(
+            "/environments/{environment_id}/archive",
+            post(environments::archive),
+        )
+        .route(
+            "/sessions",
+            get(sessions::list).merge(repeatable(&app, post(sessions::create))),
+        )
+        .route(
+            "/sessions/{session_id}",
+            get(sessions::get)
+                .post(sessions::update)
+                .delete(sessions::delete),
+        )
         .route("/sessions/{session_id}/archive", post(sessions::archive))
-        .route("/sessions/{session_id}/events", get(events::list).merge(repeatable(&app, post(events::send))))
+        .route(
+            "/sessions/{session_id}/events",
+            get(events::list).merge(repeatable(&app, post(events::send))),
+        )
         .route("/sessions/{session_id}/events/stream", get(events::stream))
         .route("/sessions/{session_id}/events/ws", get(events::ws))
         .route("/models", get(models::list))
@@ -56,12 +78,15 @@ pub fn router(app: App) -> Router {
         .fallback(unserved::no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(app.config.limits.request_bytes))
-        .layer(from_fn_with_state(app.clone(), envelope::wrap))
+        .layer(from_fn_with_state(app.ids.clone(), envelope::wrap))
         .with_state(app)
 }
 
 /// A method whose repeated requests get the first answer again.
-fn repeatable(app: &App, method: axum::routing::MethodRouter<App>) -> axum::routing::MethodRouter<App> {
+fn repeatable(
+    app: &App,
+    method: axum::routing::MethodRouter<App>,
+) -> axum::routing::MethodRouter<App> {
     method.layer(from_fn_with_state(app.clone(), dedup::answer_once))
 }
 

@@ -68,7 +68,10 @@ mod tests {
         let random = Ids::random();
         assert_ne!(random.mint(Prefix::Event), random.mint(Prefix::Event));
         assert_ne!(random.key(), random.key());
-        assert_eq!(Ids::counted().mint(Prefix::Agent), "agent_011111111111111111111112");
+        assert_eq!(
+            Ids::counted().mint(Prefix::Agent),
+            "agent_011111111111111111111112"
+        );
         assert_eq!(random.key().len(), "hostel_".len() + 64);
     }
 }

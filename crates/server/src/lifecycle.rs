@@ -116,17 +116,40 @@ impl Server {
         Server::serve(config, parts, listener).await
     }
 
-    async fn serve(config: Config, parts: Parts, listener: TcpListener) -> Result<Server, StartError> {
+    async fn serve(
+        config: Config,
+        parts: Parts,
+        listener: TcpListener,
+    ) -> Result<Server, StartError> {
         let deadline = Duration::from_millis(config.shutdown_timeout_ms);
         let given = config.listen;
-        let address = listener.local_addr().map_err(|source| StartError::Listen { address: given, source })?;
+        let address = listener.local_addr().map_err(|source| StartError::Listen {
+            address: given,
+            source,
+        })?;
         let app = App::new(config, parts);
-        let new_key = app.keys.ensure(&app.ids, app.clock.now()).await.map_err(StartError::FirstKey)?;
+        let new_key = app
+            .keys
+            .ensure(&app.ids, app.clock.now())
+            .await
+            .map_err(StartError::FirstKey)?;
         let (lifecycle, sessions) = (app.lifecycle.clone(), app.sessions.clone());
         let connections = Arc::new(Semaphore::new(app.config.limits.connections));
-        let accepting = tokio::spawn(accept(listener, crate::http::router(app), connections, lifecycle.clone()));
+        let accepting = tokio::spawn(accept(
+            listener,
+            crate::http::router(app),
+            connections,
+            lifecycle.clone(),
+        ));
         info!(server.address = %address, "serving on {address}");
-        Ok(Server { address, new_key, lifecycle, sessions, deadline, accepting })
+        Ok(Server {
+            address,
+            new_key,
+            lifecycle,
+            sessions,
+            deadline,
+            accepting,
+        })
     }
 
     /// The address that is served.
@@ -158,8 +181,13 @@ impl Server {
             warn!("requests were still running at the deadline of the shutdown and were dropped");
             self.accepting.abort();
         }
-        if tokio::time::timeout(self.deadline, self.sessions.drain()).await.is_err() {
-            warn!("sandboxes were still ending at the deadline of the shutdown; the next start removes them");
+        if tokio::time::timeout(self.deadline, self.sessions.drain())
+            .await
+            .is_err()
+        {
+            warn!(
+                "sandboxes were still ending at the deadline of the shutdown; the next start removes them"
+            );
         }
     }
 }
@@ -172,7 +200,9 @@ impl Drop for Server {
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Listen { address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| StartError::Listen { address, source })
 }
 
 /// Serves until `shutdown` resolves, then stops as [`Server::shutdown`] does.
@@ -187,7 +217,12 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 }
 
 /// Accepts connections until the server stops, then waits for those that are left.
-async fn accept(listener: TcpListener, router: Router, connections: Arc<Semaphore>, lifecycle: Lifecycle) {
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    connections: Arc<Semaphore>,
+    lifecycle: Lifecycle,
+) {
     // Dropping the set ends its connections.
     let mut tasks = JoinSet::new();
     loop {

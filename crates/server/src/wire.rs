@@ -99,7 +99,10 @@ pub enum WireError {
 /// When a part does not start; nothing is left running then.
 pub async fn parts(config: &Config) -> Result<Parts, WireError> {
     let given = &config.data;
-    let data = std::path::absolute(given).map_err(|source| WireError::Data { path: given.clone(), source })?;
+    let data = std::path::absolute(given).map_err(|source| WireError::Data {
+        path: given.clone(),
+        source,
+    })?;
     let (clock, ids) = (Clock::system(), Ids::random());
     let store = Arc::new(open_store(data.clone()).await?);
     let versions = Versions::open(data.join("cli")).map_err(WireError::Versions)?;
@@ -119,13 +122,21 @@ pub async fn parts(config: &Config) -> Result<Parts, WireError> {
     };
     let sessions = Sessions::new(parts);
     sessions.begin().await.map_err(WireError::Resume)?;
-    Ok(Parts { store, sessions, clock, ids, ping: PING })
+    Ok(Parts {
+        store,
+        sessions,
+        clock,
+        ids,
+        ping: PING,
+    })
 }
 
 async fn open_store(data: PathBuf) -> Result<Store, WireError> {
     // Opening brings the schema up to date, which may take a while and blocks.
     let opened = tokio::task::spawn_blocking(move || Store::open(&data)).await;
-    opened.expect("opening a store does not panic").map_err(WireError::Store)
+    opened
+        .expect("opening a store does not panic")
+        .map_err(WireError::Store)
 }
 
 async fn provider(config: &Config, data: PathBuf) -> Result<Oci, WireError> {
@@ -175,11 +186,19 @@ fn rootfs(text: &str) -> Result<Rootfs, WireError> {
 
 fn egress(config: &Config, ledger: &Arc<Ledger>) -> Result<Egress, WireError> {
     let model = &config.model;
-    let upstream = model.base_url.parse().expect("the settings were checked to hold an address");
+    let upstream = model
+        .base_url
+        .parse()
+        .expect("the settings were checked to hold an address");
     let mut made = egress::Config::new(upstream, Slot("model".to_owned()));
     made.connect_timeout = Duration::from_millis(model.connect_timeout_ms);
     made.idle_timeout = Duration::from_millis(model.idle_timeout_ms);
-    made.private_hosts_allowed = config.egress.private_hosts.iter().map(|host| private_host(host)).collect::<Result<_, _>>()?;
+    made.private_hosts_allowed = config
+        .egress
+        .private_hosts
+        .iter()
+        .map(|host| private_host(host))
+        .collect::<Result<_, _>>()?;
     if let Some(path) = &model.prices_file {
         made.prices = prices(made.prices, path)?;
     }
@@ -203,13 +222,24 @@ fn egress(config: &Config, ledger: &Arc<Ledger>) -> Result<Egress, WireError> {
 }
 
 fn private_host(host: &str) -> Result<egress::HostPort, WireError> {
-    host.parse().map_err(|source| WireError::PrivateHost { host: host.to_owned(), source })
+    host.parse().map_err(|source| WireError::PrivateHost {
+        host: host.to_owned(),
+        source,
+    })
 }
 
 fn prices(prices: egress::Prices, path: &Path) -> Result<egress::Prices, WireError> {
     let text = std::fs::read_to_string(path);
-    let text = text.map_err(|source| WireError::PricesFile { path: path.to_owned(), source })?;
-    prices.overridden_by(&text).map_err(|source| WireError::Prices { path: path.to_owned(), source })
+    let text = text.map_err(|source| WireError::PricesFile {
+        path: path.to_owned(),
+        source,
+    })?;
+    prices
+        .overridden_by(&text)
+        .map_err(|source| WireError::Prices {
+            path: path.to_owned(),
+            source,
+        })
 }
 
 /// The model API's key, from the settings.
@@ -218,6 +248,9 @@ struct ModelKey(Option<Secret>);
 #[async_trait]
 impl egress::Credentials for ModelKey {
     async fn resolve(&self, _: &Slot) -> Result<egress::Secret, CredentialError> {
-        self.0.as_ref().map(|key| egress::Secret::new(key.expose())).ok_or(CredentialError::Missing)
+        self.0
+            .as_ref()
+            .map(|key| egress::Secret::new(key.expose()))
+            .ok_or(CredentialError::Missing)
     }
 }

@@ -21,14 +21,23 @@ impl Read for CreateAgent {
         let model: ModelParams = fields.required("model")?;
         let name: String = fields.required("name")?;
         // An empty text says as little as none; updates read it the same way.
-        let description = fields.optional::<String>("description")?.filter(|text| !text.is_empty());
-        let system = fields.optional::<String>("system")?.filter(|text| !text.is_empty());
+        let description = fields
+            .optional::<String>("description")?
+            .filter(|text| !text.is_empty());
+        let system = fields
+            .optional::<String>("system")?
+            .filter(|text| !text.is_empty());
         let tools = fields.optional("tools")?.unwrap_or_default();
         let mcp_servers = fields.optional("mcp_servers")?.unwrap_or_default();
         unserved(&mut fields, "skills")?;
         unserved(&mut fields, "multiagent")?;
-        let execution_identity = fields.optional::<ExecutionIdentity>("execution_identity")?.unwrap_or_default();
-        let metadata = fields.optional::<NewMetadata>("metadata")?.unwrap_or_default().0;
+        let execution_identity = fields
+            .optional::<ExecutionIdentity>("execution_identity")?
+            .unwrap_or_default();
+        let metadata = fields
+            .optional::<NewMetadata>("metadata")?
+            .unwrap_or_default()
+            .0;
         fields.finish()?;
         check_text(Some(&name), description.as_deref(), system.as_deref())?;
         let profile = Profile {
@@ -43,6 +52,8 @@ impl Read for CreateAgent {
             execution_identity,
         };
         profile.check()?;
-        Ok(CreateAgent { definition: Definition { profile, metadata } })
+        Ok(CreateAgent {
+            definition: Definition { profile, metadata },
+        })
     }
 }

@@ -24,7 +24,8 @@ fn a_minimal_agent_is_resolved() {
             "execution_identity": {"type": "service_account"}, "metadata": {},
         })
     );
-    let back: Definition = serde_json::from_value(serde_json::to_value(&definition).unwrap()).unwrap();
+    let back: Definition =
+        serde_json::from_value(serde_json::to_value(&definition).unwrap()).unwrap();
     assert_eq!(back, definition);
 }
 
@@ -34,23 +35,72 @@ fn refusals_name_field_limit_and_what_was_given() {
         (json!([]), "request body: must be an object, got a list"),
         (json!({"name": "n"}), "model: field required"),
         (json!({"model": "m"}), "name: field required"),
-        (with("name", json!(5)), "name: must be a string, got the number 5"),
+        (
+            with("name", json!(5)),
+            "name: must be a string, got the number 5",
+        ),
         (with("name", json!(null)), "name: cannot be null"),
         (with("name", json!("")), "name: cannot be empty"),
-        (with("name", json!("x".repeat(257))), "name: at most 256 characters, got 257"),
-        (with("description", json!("x".repeat(2049))), "description: at most 2048 characters, got 2049"),
-        (with("system", json!("x".repeat(100_001))), "system: at most 100000 characters, got 100001"),
-        (with("temperature", json!(1)), "temperature: unknown field; known here: `model`, `name`"),
-        (with("skills", json!([{"type": "custom", "skill_id": "s"}])), "skills: not served"),
-        (with("multiagent", json!({"type": "coordinator", "agents": []})), "multiagent: not served"),
-        (with("execution_identity", json!({"type": "aws_role", "role_arn": "a"})), "execution_identity: `aws_role` is not"),
-        (with("mcp_servers", json!([{"type": "url", "name": "s", "url": "https://s.example"}])), "mcp_servers.0: no mcp_toolset"),
-        (with("mcp_servers", json!([{"type": "url", "name": "s", "url": "ftp://s"}])), "mcp_servers.0.url: must be an http"),
-        (with("tools", json!([{"type": "mcp_toolset", "mcp_server_name": "s"}])), "tools.0.mcp_server_name: no entry"),
+        (
+            with("name", json!("x".repeat(257))),
+            "name: at most 256 characters, got 257",
+        ),
+        (
+            with("description", json!("x".repeat(2049))),
+            "description: at most 2048 characters, got 2049",
+        ),
+        (
+            with("system", json!("x".repeat(100_001))),
+            "system: at most 100000 characters, got 100001",
+        ),
+        (
+            with("temperature", json!(1)),
+            "temperature: unknown field; known here: `model`, `name`",
+        ),
+        (
+            with("skills", json!([{"type": "custom", "skill_id": "s"}])),
+            "skills: not served",
+        ),
+        (
+            with("multiagent", json!({"type": "coordinator", "agents": []})),
+            "multiagent: not served",
+        ),
+        (
+            with(
+                "execution_identity",
+                json!({"type": "aws_role", "role_arn": "a"}),
+            ),
+            "execution_identity: `aws_role` is not",
+        ),
+        (
+            with(
+                "mcp_servers",
+                json!([{"type": "url", "name": "s", "url": "https://s.example"}]),
+            ),
+            "mcp_servers.0: no mcp_toolset",
+        ),
+        (
+            with(
+                "mcp_servers",
+                json!([{"type": "url", "name": "s", "url": "ftp://s"}]),
+            ),
+            "mcp_servers.0.url: must be an http",
+        ),
+        (
+            with(
+                "tools",
+                json!([{"type": "mcp_toolset", "mcp_server_name": "s"}]),
+            ),
+            "tools.0.mcp_server_name: no entry",
+        ),
     ];
     for (value, message) in rows {
         let error = create(&value).unwrap_err();
-        assert!(error.message.starts_with(message), "{} does not start with {message}", error.message);
+        assert!(
+            error.message.starts_with(message),
+            "{} does not start with {message}",
+            error.message
+        );
     }
 }
 
@@ -75,7 +125,12 @@ fn a_server_is_named_by_exactly_one_toolset() {
     request["tools"] = json!([toolset]);
     assert!(create(&request).is_ok());
     request["tools"] = json!([toolset, toolset]);
-    assert!(create(&request).unwrap_err().message.contains("more than one mcp_toolset"));
+    assert!(
+        create(&request)
+            .unwrap_err()
+            .message
+            .contains("more than one mcp_toolset")
+    );
 }
 
 #[test]
@@ -85,13 +140,25 @@ fn an_update_keeps_clears_and_replaces() {
         "tools": [{"type": "agent_toolset_20260401"}], "metadata": {"a": "1", "b": "2"},
     }))
     .unwrap();
-    let update = |value| UpdateAgent::read(value, At::root()).and_then(|update| update.apply(&stored));
+    let update =
+        |value| UpdateAgent::read(value, At::root()).and_then(|update| update.apply(&stored));
     assert_eq!(update(json!({})).unwrap(), stored);
-    assert_eq!(update(json!({"model": "m", "name": "n", "metadata": {"a": "1"}})).unwrap(), stored);
-    let cleared = update(json!({"system": null, "description": "", "tools": null, "metadata": {"a": null}})).unwrap();
-    assert_eq!((cleared.profile.system, cleared.profile.description), (None, None));
+    assert_eq!(
+        update(json!({"model": "m", "name": "n", "metadata": {"a": "1"}})).unwrap(),
+        stored
+    );
+    let cleared =
+        update(json!({"system": null, "description": "", "tools": null, "metadata": {"a": null}}))
+            .unwrap();
+    assert_eq!(
+        (cleared.profile.system, cleared.profile.description),
+        (None, None)
+    );
     assert!(cleared.profile.tools.is_empty());
-    assert_eq!(cleared.metadata.into_iter().collect::<Vec<_>>(), [("b".to_owned(), "2".to_owned())]);
+    assert_eq!(
+        cleared.metadata.into_iter().collect::<Vec<_>>(),
+        [("b".to_owned(), "2".to_owned())]
+    );
     for (value, message) in [
         (json!({"name": null}), "name: cannot be null"),
         (json!({"model": null}), "model: cannot be null"),
@@ -99,6 +166,10 @@ fn an_update_keeps_clears_and_replaces() {
         (json!({"colour": 1}), "colour: unknown field"),
     ] {
         let error = update(value).unwrap_err();
-        assert!(error.message.starts_with(message), "{} does not start with {message}", error.message);
+        assert!(
+            error.message.starts_with(message),
+            "{} does not start with {message}",
+            error.message
+        );
     }
 }

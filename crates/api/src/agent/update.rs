@@ -30,7 +30,9 @@ impl Read for UpdateAgent {
     fn read(value: Value, at: At<'_>) -> Result<UpdateAgent, Invalid> {
         let mut fields = Fields::of(value, at)?;
         let update = UpdateAgent {
-            version: fields.optional::<Positive>("version")?.map(|version| version.0),
+            version: fields
+                .optional::<Positive>("version")?
+                .map(|version| version.0),
             name: fields.not_null("name")?,
             model: fields.not_null("model")?,
             description: empty_clears(fields.patch("description")?),
@@ -43,7 +45,11 @@ impl Read for UpdateAgent {
         unserved(&mut fields, "skills")?;
         unserved(&mut fields, "multiagent")?;
         fields.finish()?;
-        check_text(update.name.as_deref(), as_text(&update.description), as_text(&update.system))?;
+        check_text(
+            update.name.as_deref(),
+            as_text(&update.description),
+            as_text(&update.system),
+        )?;
         Ok(update)
     }
 }
@@ -66,7 +72,8 @@ impl UpdateAgent {
         self.system.apply(&mut profile.system);
         self.tools.apply_or_default(&mut profile.tools);
         self.mcp_servers.apply_or_default(&mut profile.mcp_servers);
-        self.execution_identity.apply_or_default(&mut profile.execution_identity);
+        self.execution_identity
+            .apply_or_default(&mut profile.execution_identity);
         profile.check()?;
         if let Some(metadata) = self.metadata {
             metadata.apply(&mut definition.metadata)?;

@@ -20,12 +20,29 @@ impl Read for CreateEnvironment {
         let name: String = fields.required("name")?;
         let description: Option<String> = fields.optional("description")?;
         let config = ConfigParams::take(&mut fields, Use::Create)?.unwrap_or_default();
-        let metadata = fields.optional::<NewMetadata>("metadata")?.unwrap_or_default().0;
+        let metadata = fields
+            .optional::<NewMetadata>("metadata")?
+            .unwrap_or_default()
+            .0;
         let scope = fields.optional("scope")?.unwrap_or_default();
         fields.finish()?;
         check_text(Some(&name), description.as_deref())?;
-        let networking = config.networking.map(|given| given.merge(&Networking::default())).unwrap_or_default();
-        let config = Config { networking, ..Config::default() };
-        Ok(CreateEnvironment { definition: Definition { name, description, metadata, scope, config } })
+        let networking = config
+            .networking
+            .map(|given| given.merge(&Networking::default()))
+            .unwrap_or_default();
+        let config = Config {
+            networking,
+            ..Config::default()
+        };
+        Ok(CreateEnvironment {
+            definition: Definition {
+                name,
+                description,
+                metadata,
+                scope,
+                config,
+            },
+        })
     }
 }

@@ -53,15 +53,23 @@ impl Read for NetworkingParams {
                 let allowed_hosts = fields.patch::<Vec<String>>("allowed_hosts")?;
                 let allow_mcp_servers = fields.patch("allow_mcp_servers")?;
                 if fields.optional("allow_package_managers")?.unwrap_or(false) {
-                    return Err(at.key("allow_package_managers").invalid(format!("true is {NOT_SERVED}")));
+                    return Err(at
+                        .key("allow_package_managers")
+                        .invalid(format!("true is {NOT_SERVED}")));
                 }
                 fields.finish()?;
                 if let Patch::Value(hosts) = &allowed_hosts {
                     check_hosts(hosts, at.key("allowed_hosts"))?;
                 }
-                Ok(NetworkingParams::Limited { allowed_hosts, allow_mcp_servers })
+                Ok(NetworkingParams::Limited {
+                    allowed_hosts,
+                    allow_mcp_servers,
+                })
             }
-            other => Err(at.key("type").invalid(format!("must be `unrestricted` or `limited`, got {}", quoted(other)))),
+            other => Err(at.key("type").invalid(format!(
+                "must be `unrestricted` or `limited`, got {}",
+                quoted(other)
+            ))),
         }
     }
 }
@@ -72,7 +80,10 @@ impl NetworkingParams {
     pub fn merge(self, stored: &Networking) -> Networking {
         match self {
             NetworkingParams::Unrestricted => Networking::Unrestricted,
-            NetworkingParams::Limited { allowed_hosts, allow_mcp_servers } => {
+            NetworkingParams::Limited {
+                allowed_hosts,
+                allow_mcp_servers,
+            } => {
                 let mut limited = match stored {
                     Networking::Limited(limited) => limited.clone(),
                     Networking::Unrestricted => Limited::default(),
@@ -90,7 +101,9 @@ fn check_hosts(hosts: &[String], at: At<'_>) -> Result<(), Invalid> {
     for (index, host) in hosts.iter().enumerate() {
         if !is_host(host.strip_prefix("*.").unwrap_or(host)) {
             let rule = "must be a host name, or `*.` and a domain, without scheme, port or path";
-            return Err(at.index(index).invalid(format!("{rule}, got {}", quoted(host))));
+            return Err(at
+                .index(index)
+                .invalid(format!("{rule}, got {}", quoted(host))));
         }
     }
     Ok(())
@@ -102,7 +115,9 @@ fn is_host(host: &str) -> bool {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
     host.len() <= 253 && host.split('.').all(label)
 }

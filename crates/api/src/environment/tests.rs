@@ -27,7 +27,10 @@ fn a_minimal_environment_is_resolved() {
     ] {
         let definition = create(request).unwrap();
         assert_eq!(serde_json::to_value(&definition).unwrap(), resolved);
-        assert_eq!(serde_json::from_value::<Definition>(resolved.clone()).unwrap(), definition);
+        assert_eq!(
+            serde_json::from_value::<Definition>(resolved.clone()).unwrap(),
+            definition
+        );
     }
 }
 
@@ -37,20 +40,54 @@ fn refusals_name_the_place() {
     let rows = [
         (json!({}), "config.type: field required"),
         (json!("cloud"), "config: must be an object, got a string"),
-        (json!({"type": "self_hosted"}), "config.type: `self_hosted` is not served"),
-        (json!({"type": "cloud", "hosting": {}}), "config.hosting: unknown field; known here: `type`, `networking`, `packages`"),
-        (json!({"type": "cloud", "packages": {"pip": ["x"]}}), "config.packages.pip: not served"),
-        (json!({"type": "cloud", "packages": {"brew": []}}), "config.packages.brew: unknown field"),
-        (limited("allow_package_managers", json!(true)), "config.networking.allow_package_managers: true is not served"),
-        (limited("allowed_hosts", json!(["https://a.example"])), "config.networking.allowed_hosts.0: must be a host name"),
-        (limited("allowed_hosts", json!(["a.example", "*."])), "config.networking.allowed_hosts.1: must be a host name"),
-        (limited("allowed_hosts", json!("a.example")), "config.networking.allowed_hosts: must be a list"),
-        (limited("allow_mcp_servers", json!(1)), "config.networking.allow_mcp_servers: must be a boolean, got the number 1"),
-        (json!({"type": "cloud", "networking": {"type": "open"}}), "config.networking.type: must be"),
+        (
+            json!({"type": "self_hosted"}),
+            "config.type: `self_hosted` is not served",
+        ),
+        (
+            json!({"type": "cloud", "hosting": {}}),
+            "config.hosting: unknown field; known here: `type`, `networking`, `packages`",
+        ),
+        (
+            json!({"type": "cloud", "packages": {"pip": ["x"]}}),
+            "config.packages.pip: not served",
+        ),
+        (
+            json!({"type": "cloud", "packages": {"brew": []}}),
+            "config.packages.brew: unknown field",
+        ),
+        (
+            limited("allow_package_managers", json!(true)),
+            "config.networking.allow_package_managers: true is not served",
+        ),
+        (
+            limited("allowed_hosts", json!(["https://a.example"])),
+            "config.networking.allowed_hosts.0: must be a host name",
+        ),
+        (
+            limited("allowed_hosts", json!(["a.example", "*."])),
+            "config.networking.allowed_hosts.1: must be a host name",
+        ),
+        (
+            limited("allowed_hosts", json!("a.example")),
+            "config.networking.allowed_hosts: must be a list",
+        ),
+        (
+            limited("allow_mcp_servers", json!(1)),
+            "config.networking.allow_mcp_servers: must be a boolean, got the number 1",
+        ),
+        (
+            json!({"type": "cloud", "networking": {"type": "open"}}),
+            "config.networking.type: must be",
+        ),
     ];
     for (config, message) in rows {
         let error = with_config(&config).unwrap_err();
-        assert!(error.message.starts_with(message), "{} does not start with {message}", error.message);
+        assert!(
+            error.message.starts_with(message),
+            "{} does not start with {message}",
+            error.message
+        );
     }
     assert!(create(json!({"name": "n", "scope": "account"})).is_err());
 }
@@ -61,22 +98,47 @@ fn networking_is_merged_key_by_key() {
     let stored = with_config(&json!({"type": "cloud", "networking": networking})).unwrap();
     let update = |networking: Value| {
         let request = json!({"config": {"type": "cloud", "networking": networking}});
-        UpdateEnvironment::read(request, At::root()).unwrap().apply(&stored).unwrap().config.networking
+        UpdateEnvironment::read(request, At::root())
+            .unwrap()
+            .apply(&stored)
+            .unwrap()
+            .config
+            .networking
     };
     assert_eq!(update(json!({"type": "limited"})), stored.config.networking);
-    assert_eq!(update(json!({"type": "unrestricted"})), Networking::Unrestricted);
-    let Networking::Limited(after) = update(json!({"type": "limited", "allowed_hosts": []})) else { panic!("not limited") };
+    assert_eq!(
+        update(json!({"type": "unrestricted"})),
+        Networking::Unrestricted
+    );
+    let Networking::Limited(after) = update(json!({"type": "limited", "allowed_hosts": []})) else {
+        panic!("not limited")
+    };
     assert!(after.allowed_hosts.is_empty() && after.allow_mcp_servers);
 }
 
 #[test]
 fn an_update_keeps_clears_and_replaces() {
     let stored = create(json!({"name": "n", "description": "d", "metadata": {"a": "1"}})).unwrap();
-    let update = |value| UpdateEnvironment::read(value, At::root()).and_then(|update| update.apply(&stored));
+    let update =
+        |value| UpdateEnvironment::read(value, At::root()).and_then(|update| update.apply(&stored));
     assert_eq!(update(json!({})).unwrap(), stored);
-    assert_eq!(update(json!({"description": null})).unwrap().description, None);
-    assert_eq!(update(json!({"description": ""})).unwrap().description.as_deref(), Some(""));
-    assert!(update(json!({"metadata": {"a": ""}})).unwrap().metadata.is_empty());
+    assert_eq!(
+        update(json!({"description": null})).unwrap().description,
+        None
+    );
+    assert_eq!(
+        update(json!({"description": ""}))
+            .unwrap()
+            .description
+            .as_deref(),
+        Some("")
+    );
+    assert!(
+        update(json!({"metadata": {"a": ""}}))
+            .unwrap()
+            .metadata
+            .is_empty()
+    );
     let error = update(json!({"config": {"type": "self_hosted"}})).unwrap_err();
     assert_eq!(error.code, Some("invalid_config_type_change"));
 }

@@ -54,7 +54,9 @@ impl UpdateEnvironment {
             definition.config.networking = networking.merge(&stored.config.networking);
         }
         if let Some(metadata) = self.metadata {
-            metadata.with_empty_as_null().apply(&mut definition.metadata)?;
+            metadata
+                .with_empty_as_null()
+                .apply(&mut definition.metadata)?;
         }
         definition.scope = self.scope.unwrap_or(stored.scope);
         Ok(definition)

@@ -57,17 +57,34 @@ impl Read for CreateSession {
         let mut fields = Fields::of(value, at)?;
         let agent = fields.required("agent")?;
         let environment_id: String = fields.required("environment_id")?;
-        let initial_events = fields.optional::<Vec<ClientEvent>>("initial_events")?.unwrap_or_default();
+        let initial_events = fields
+            .optional::<Vec<ClientEvent>>("initial_events")?
+            .unwrap_or_default();
         unserved(&mut fields, "resources")?;
         unserved(&mut fields, "vault_ids")?;
         let budget = fields.optional("budget")?;
         let title: Option<String> = fields.optional("title")?;
-        let metadata = fields.optional::<NewMetadata>("metadata")?.unwrap_or_default().0;
+        let metadata = fields
+            .optional::<NewMetadata>("metadata")?
+            .unwrap_or_default()
+            .0;
         fields.finish()?;
         limits::text(&environment_id, 1, limits::ID, at.key("environment_id"))?;
-        limits::text(title.as_deref().unwrap_or(""), 0, limits::TITLE, at.key("title"))?;
+        limits::text(
+            title.as_deref().unwrap_or(""),
+            0,
+            limits::TITLE,
+            at.key("title"),
+        )?;
         check_initial_events(&initial_events, at.key("initial_events"))?;
-        Ok(CreateSession { agent, environment_id, initial_events, budget, title, metadata })
+        Ok(CreateSession {
+            agent,
+            environment_id,
+            initial_events,
+            budget,
+            title,
+            metadata,
+        })
     }
 }
 
@@ -76,7 +93,10 @@ fn check_initial_events(events: &[ClientEvent], at: At<'_>) -> Result<(), Invali
     for (index, event) in events.iter().enumerate() {
         if !matches!(event, ClientEvent::Message { .. }) {
             let item = at.index(index);
-            return Err(item.key("type").invalid(format!("only `user.message` can start a session, got `{}`", event.kind())));
+            return Err(item.key("type").invalid(format!(
+                "only `user.message` can start a session, got `{}`",
+                event.kind()
+            )));
         }
     }
     Ok(())
@@ -87,7 +107,11 @@ impl Read for AgentRef {
         match value {
             Value::String(id) => {
                 limits::text(&id, 1, limits::ID, at)?;
-                Ok(AgentRef { id, version: None, overrides: AgentOverrides::default() })
+                Ok(AgentRef {
+                    id,
+                    version: None,
+                    overrides: AgentOverrides::default(),
+                })
             }
             value @ Value::Object(_) => read_object(value, at),
             other => Err(at.invalid(expected("an agent id or an object", &other))),
@@ -100,17 +124,25 @@ fn read_object(value: Value, at: At<'_>) -> Result<AgentRef, Invalid> {
     let kind = fields.tag("type")?;
     let id: String = fields.required("id")?;
     limits::text(&id, 1, limits::ID, at.key("id"))?;
-    let version = fields.optional::<Positive>("version")?.map(|version| version.0);
+    let version = fields
+        .optional::<Positive>("version")?
+        .map(|version| version.0);
     let overrides = match kind.as_str() {
         "agent" => AgentOverrides::default(),
         "agent_with_overrides" => AgentOverrides::take(&mut fields)?,
         other => {
             let rule = "must be `agent` or `agent_with_overrides`";
-            return Err(at.key("type").invalid(format!("{rule}, got {}", quoted(other))));
+            return Err(at
+                .key("type")
+                .invalid(format!("{rule}, got {}", quoted(other))));
         }
     };
     fields.finish()?;
-    Ok(AgentRef { id, version, overrides })
+    Ok(AgentRef {
+        id,
+        version,
+        overrides,
+    })
 }
 
 impl AgentOverrides {
@@ -118,7 +150,10 @@ impl AgentOverrides {
         let at = fields.at();
         let model = match fields.patch("model")? {
             Patch::Null => {
-                let refusal = Invalid::new(format!("agent_model_required: {}: cannot be null", at.key("model")));
+                let refusal = Invalid::new(format!(
+                    "agent_model_required: {}: cannot be null",
+                    at.key("model")
+                ));
                 return Err(refusal.with_code("agent_model_required"));
             }
             patch => patch.value(),
@@ -130,7 +165,12 @@ impl AgentOverrides {
         let tools = fields.patch("tools")?;
         let mcp_servers = fields.patch("mcp_servers")?;
         unserved(fields, "skills")?;
-        Ok(AgentOverrides { model, system, tools, mcp_servers })
+        Ok(AgentOverrides {
+            model,
+            system,
+            tools,
+            mcp_servers,
+        })
     }
 
     fn apply(self, profile: &mut Profile) -> Result<(), Invalid> {
@@ -152,6 +192,11 @@ impl AgentRef {
     /// When the overrides do not fit the rest of the agent.
     pub fn snapshot(self, version: u32, mut profile: Profile) -> Result<SessionAgent, Invalid> {
         self.overrides.apply(&mut profile)?;
-        Ok(SessionAgent { kind: AgentTag::Value, id: self.id, version, profile })
+        Ok(SessionAgent {
+            kind: AgentTag::Value,
+            id: self.id,
+            version,
+            profile,
+        })
     }
 }

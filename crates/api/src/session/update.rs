@@ -53,7 +53,10 @@ impl Read for UpdateSession {
 impl Read for AgentChange {
     fn read(value: Value, at: At<'_>) -> Result<AgentChange, Invalid> {
         let mut fields = Fields::of(value, at)?;
-        let change = AgentChange { tools: fields.patch("tools")?, mcp_servers: fields.patch("mcp_servers")? };
+        let change = AgentChange {
+            tools: fields.patch("tools")?,
+            mcp_servers: fields.patch("mcp_servers")?,
+        };
         fields.finish()?;
         Ok(change)
     }
@@ -73,7 +76,8 @@ impl AgentChange {
     pub fn apply(self, stored: &SessionAgent) -> Result<SessionAgent, Invalid> {
         let mut agent = stored.clone();
         self.tools.apply_or_default(&mut agent.profile.tools);
-        self.mcp_servers.apply_or_default(&mut agent.profile.mcp_servers);
+        self.mcp_servers
+            .apply_or_default(&mut agent.profile.mcp_servers);
         agent.profile.check()?;
         Ok(agent)
     }

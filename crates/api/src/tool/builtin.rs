@@ -53,7 +53,10 @@ pub enum Builtin {
 }
 
 /// What the contract gives a built-in tool without settings.
-const DEFAULTS: ToolDefaults = ToolDefaults { enabled: true, permission_policy: Policy::AlwaysAllow };
+const DEFAULTS: ToolDefaults = ToolDefaults {
+    enabled: true,
+    permission_policy: Policy::AlwaysAllow,
+};
 
 impl Builtin {
     /// Every built-in tool.
@@ -87,10 +90,20 @@ impl Builtin {
 impl Read for Builtin {
     fn read(value: Value, at: At<'_>) -> Result<Builtin, Invalid> {
         let name = String::read(value, at)?;
-        Builtin::ALL.into_iter().find(|tool| tool.as_str() == name).ok_or_else(|| {
-            let known: Vec<String> = Builtin::ALL.iter().map(|tool| format!("`{}`", tool.as_str())).collect();
-            at.invalid(format!("must be one of {}, got {}", known.join(", "), quoted(&name)))
-        })
+        Builtin::ALL
+            .into_iter()
+            .find(|tool| tool.as_str() == name)
+            .ok_or_else(|| {
+                let known: Vec<String> = Builtin::ALL
+                    .iter()
+                    .map(|tool| format!("`{}`", tool.as_str()))
+                    .collect();
+                at.invalid(format!(
+                    "must be one of {}, got {}",
+                    known.join(", "),
+                    quoted(&name)
+                ))
+            })
     }
 }
 
@@ -103,17 +116,28 @@ impl AgentToolset {
     }
 
     pub(super) fn read(mut fields: Fields<'_>) -> Result<AgentToolset, Invalid> {
-        let default_config = fields.optional::<Settings>("default_config")?.unwrap_or_default().over(DEFAULTS);
-        let configs = fields.optional::<Vec<Config>>("configs")?.unwrap_or_default();
+        let default_config = fields
+            .optional::<Settings>("default_config")?
+            .unwrap_or_default()
+            .over(DEFAULTS);
+        let configs = fields
+            .optional::<Vec<Config>>("configs")?
+            .unwrap_or_default();
         let at = fields.at();
         fields.finish()?;
-        limits::unique(configs.iter().map(|config| config.name.as_str()), at.key("configs"))?;
+        limits::unique(
+            configs.iter().map(|config| config.name.as_str()),
+            at.key("configs"),
+        )?;
         let resolve = |config: Config| BuiltinConfig {
             kind: config.name,
             name: config.name,
             settings: config.settings.over(default_config),
         };
-        Ok(AgentToolset { default_config, configs: configs.into_iter().map(resolve).collect() })
+        Ok(AgentToolset {
+            default_config,
+            configs: configs.into_iter().map(resolve).collect(),
+        })
     }
 }
 
@@ -129,7 +153,9 @@ impl Read for Config {
         let name: Builtin = fields.required("name")?;
         let kind: Option<Builtin> = fields.optional("type")?;
         if kind.is_some_and(|kind| kind != name) {
-            return Err(at.key("type").invalid(format!("must be the same as `name`, `{}`", name.as_str())));
+            return Err(at
+                .key("type")
+                .invalid(format!("must be the same as `name`, `{}`", name.as_str())));
         }
         let settings = Settings::take(&mut fields)?;
         if matches!(name, Builtin::WebSearch | Builtin::WebFetch) {
@@ -152,7 +178,9 @@ impl Read for Config {
 /// Takes `url_sources`, which may only say what holds anyway: every source.
 fn refuse_url_sources(fields: &mut Fields<'_>) -> Result<(), Invalid> {
     let at = fields.at();
-    let Some(value) = fields.optional::<Value>("url_sources")? else { return Ok(()) };
+    let Some(value) = fields.optional::<Value>("url_sources")? else {
+        return Ok(());
+    };
     let at = at.key("url_sources");
     let mut sources = Fields::of(value, at)?;
     for key in ["user_input", "client_tool_results", "server_tool_results"] {
@@ -162,7 +190,9 @@ fn refuse_url_sources(fields: &mut Fields<'_>) -> Result<(), Invalid> {
             Some(value) => value == serde_json::json!({"type": "all"}),
         };
         if !all {
-            return Err(at.key(key).invalid(format!("anything but `all` is {NOT_SERVED}")));
+            return Err(at
+                .key(key)
+                .invalid(format!("anything but `all` is {NOT_SERVED}")));
         }
     }
     sources.finish()

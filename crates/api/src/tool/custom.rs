@@ -26,16 +26,31 @@ impl CustomTool {
         let input_schema: Map<String, Value> = fields.required("input_schema")?;
         fields.finish()?;
         check_name(&name, at.key("name"))?;
-        limits::text(&description, 1, limits::TOOL_DESCRIPTION, at.key("description"))?;
+        limits::text(
+            &description,
+            1,
+            limits::TOOL_DESCRIPTION,
+            at.key("description"),
+        )?;
         check_schema(&input_schema, at.key("input_schema"))?;
-        Ok(CustomTool { name, description, input_schema })
+        Ok(CustomTool {
+            name,
+            description,
+            input_schema,
+        })
     }
 }
 
 fn check_name(name: &str, at: At<'_>) -> Result<(), Invalid> {
     limits::text(name, 1, limits::TOOL_NAME, at)?;
-    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-') {
-        return Err(at.invalid(format!("only letters, digits, `_` and `-`, got {}", quoted(name))));
+    if !name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-')
+    {
+        return Err(at.invalid(format!(
+            "only letters, digits, `_` and `-`, got {}",
+            quoted(name)
+        )));
     }
     if name.starts_with("mcp__") {
         return Err(at.invalid(format!("cannot start with `mcp__`, got {}", quoted(name))));
@@ -46,7 +61,11 @@ fn check_name(name: &str, at: At<'_>) -> Result<(), Invalid> {
 fn check_schema(schema: &Map<String, Value>, at: At<'_>) -> Result<(), Invalid> {
     match schema.get("type") {
         Some(Value::String(kind)) if kind == "object" => {}
-        Some(other) => return Err(at.key("type").invalid(expected("the string `object`", other))),
+        Some(other) => {
+            return Err(at
+                .key("type")
+                .invalid(expected("the string `object`", other)));
+        }
         None => return Err(at.key("type").invalid("field required")),
     }
     match schema.get("properties") {

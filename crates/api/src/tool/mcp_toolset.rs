@@ -30,7 +30,10 @@ pub struct McpToolConfig {
 }
 
 /// What the contract gives a remote tool without settings: the client is asked.
-const DEFAULTS: ToolDefaults = ToolDefaults { enabled: true, permission_policy: Policy::AlwaysAsk };
+const DEFAULTS: ToolDefaults = ToolDefaults {
+    enabled: true,
+    permission_policy: Policy::AlwaysAsk,
+};
 
 impl McpToolset {
     /// The settings in force for the tool `name`.
@@ -43,14 +46,33 @@ impl McpToolset {
     pub(super) fn read(mut fields: Fields<'_>) -> Result<McpToolset, Invalid> {
         let at = fields.at();
         let mcp_server_name: String = fields.required("mcp_server_name")?;
-        limits::text(&mcp_server_name, 1, limits::MCP_NAME, at.key("mcp_server_name"))?;
-        let default_config = fields.optional::<Settings>("default_config")?.unwrap_or_default().over(DEFAULTS);
-        let configs = fields.optional::<Vec<Config>>("configs")?.unwrap_or_default();
+        limits::text(
+            &mcp_server_name,
+            1,
+            limits::MCP_NAME,
+            at.key("mcp_server_name"),
+        )?;
+        let default_config = fields
+            .optional::<Settings>("default_config")?
+            .unwrap_or_default()
+            .over(DEFAULTS);
+        let configs = fields
+            .optional::<Vec<Config>>("configs")?
+            .unwrap_or_default();
         fields.finish()?;
-        limits::unique(configs.iter().map(|config| config.name.as_str()), at.key("configs"))?;
-        let resolve =
-            |config: Config| McpToolConfig { name: config.name, settings: config.settings.over(default_config) };
-        Ok(McpToolset { mcp_server_name, default_config, configs: configs.into_iter().map(resolve).collect() })
+        limits::unique(
+            configs.iter().map(|config| config.name.as_str()),
+            at.key("configs"),
+        )?;
+        let resolve = |config: Config| McpToolConfig {
+            name: config.name,
+            settings: config.settings.over(default_config),
+        };
+        Ok(McpToolset {
+            mcp_server_name,
+            default_config,
+            configs: configs.into_iter().map(resolve).collect(),
+        })
     }
 }
 

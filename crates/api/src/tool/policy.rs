@@ -43,7 +43,9 @@ impl Read for Policy {
             "auto" => Err(at.key("type").invalid(format!("`auto` is {NOT_SERVED}"))),
             other => {
                 let rule = "must be `always_allow` or `always_ask`";
-                Err(at.key("type").invalid(format!("{rule}, got {}", quoted(other))))
+                Err(at
+                    .key("type")
+                    .invalid(format!("{rule}, got {}", quoted(other))))
             }
         }
     }

@@ -36,10 +36,18 @@ fn the_builtin_toolset_is_resolved() {
 
 #[test]
 fn remote_tools_ask_by_default_and_have_no_type() {
-    let tools = read(json!([{"type": "mcp_toolset", "mcp_server_name": "s", "configs": [{"name": "t"}]}])).unwrap();
+    let tools =
+        read(json!([{"type": "mcp_toolset", "mcp_server_name": "s", "configs": [{"name": "t"}]}]))
+            .unwrap();
     let shown = serde_json::to_value(&tools[0]).unwrap();
-    assert_eq!(shown["default_config"]["permission_policy"]["type"], "always_ask");
-    assert_eq!(shown["configs"][0], json!({"name": "t", "enabled": true, "permission_policy": {"type": "always_ask"}}));
+    assert_eq!(
+        shown["default_config"]["permission_policy"]["type"],
+        "always_ask"
+    );
+    assert_eq!(
+        shown["configs"][0],
+        json!({"name": "t", "enabled": true, "permission_policy": {"type": "always_ask"}})
+    );
 }
 
 #[test]
@@ -47,7 +55,9 @@ fn the_order_of_a_schema_s_keys_is_kept() {
     let schema = r#"{"type":"object","properties":{"z":{},"a":{}},"additionalProperties":false}"#;
     let mut tool = custom("t");
     tool["input_schema"] = serde_json::from_str(schema).unwrap();
-    let Tool::Custom(tool) = read(json!([tool])).unwrap().remove(0) else { panic!("not a custom tool") };
+    let Tool::Custom(tool) = read(json!([tool])).unwrap().remove(0) else {
+        panic!("not a custom tool")
+    };
     assert_eq!(serde_json::to_string(&tool.input_schema).unwrap(), schema);
 }
 
@@ -58,16 +68,40 @@ fn refusals_name_the_place() {
         (json!({}), "tools: must be a list, got an object"),
         (json!([{"name": "x"}]), "tools.0.type: field required"),
         (json!([{"type": "bash"}]), "tools.0.type: must be one of"),
-        (json!([{"type": "custom", "name": "x"}]), "tools.0.description: field required"),
+        (
+            json!([{"type": "custom", "name": "x"}]),
+            "tools.0.description: field required",
+        ),
         (json!([custom("a b")]), "tools.0.name: only letters"),
         (json!([custom("mcp__x")]), "tools.0.name: cannot start"),
-        (json!([custom("x"), custom("x")]), "tools: names must be unique; \"x\" occurs twice"),
-        (toolset(json!({"name": "rm"})), "tools.0.configs.0.name: must be one of"),
-        (toolset(json!({"name": "bash", "enabled": "no"})), "tools.0.configs.0.enabled: must be a boolean, got a string"),
-        (toolset(json!({"name": "bash", "type": "read"})), "tools.0.configs.0.type: must be the same"),
-        (toolset(json!({"name": "bash", "allowed_domains": []})), "tools.0.configs.0.allowed_domains: unknown field"),
-        (toolset(json!({"name": "web_search", "allowed_domains": ["a.b"]})), "tools.0.configs.0.allowed_domains: not served"),
-        (toolset(json!({"name": "web_fetch", "max_content_tokens": 5})), "tools.0.configs.0.max_content_tokens: not served"),
+        (
+            json!([custom("x"), custom("x")]),
+            "tools: names must be unique; \"x\" occurs twice",
+        ),
+        (
+            toolset(json!({"name": "rm"})),
+            "tools.0.configs.0.name: must be one of",
+        ),
+        (
+            toolset(json!({"name": "bash", "enabled": "no"})),
+            "tools.0.configs.0.enabled: must be a boolean, got a string",
+        ),
+        (
+            toolset(json!({"name": "bash", "type": "read"})),
+            "tools.0.configs.0.type: must be the same",
+        ),
+        (
+            toolset(json!({"name": "bash", "allowed_domains": []})),
+            "tools.0.configs.0.allowed_domains: unknown field",
+        ),
+        (
+            toolset(json!({"name": "web_search", "allowed_domains": ["a.b"]})),
+            "tools.0.configs.0.allowed_domains: not served",
+        ),
+        (
+            toolset(json!({"name": "web_fetch", "max_content_tokens": 5})),
+            "tools.0.configs.0.max_content_tokens: not served",
+        ),
         (
             toolset(json!({"name": "web_fetch", "url_sources": {"user_input": "none"}})),
             "tools.0.configs.0.url_sources.user_input: anything but `all`",
@@ -80,11 +114,18 @@ fn refusals_name_the_place() {
             json!([{"type": "agent_toolset_20260401"}, {"type": "agent_toolset_20260401"}]),
             "tools: at most one agent_toolset_20260401",
         ),
-        (Value::Array((0..257).map(|n| custom(&format!("t{n}"))).collect()), "tools: at most 256 tools over all toolsets, got 257"),
+        (
+            Value::Array((0..257).map(|n| custom(&format!("t{n}"))).collect()),
+            "tools: at most 256 tools over all toolsets, got 257",
+        ),
     ];
     for (value, message) in rows {
         let error = read(value).unwrap_err();
-        assert!(error.message.starts_with(message), "{} does not start with {message}", error.message);
+        assert!(
+            error.message.starts_with(message),
+            "{} does not start with {message}",
+            error.message
+        );
     }
 }
 

@@ -15,6 +15,8 @@ pub struct Cli {
 
 impl Default for Cli {
     fn default() -> Cli {
-        Cli { version: semver::VersionReq::STAR }
+        Cli {
+            version: semver::VersionReq::STAR,
+        }
     }
 }

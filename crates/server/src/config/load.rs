@@ -74,8 +74,14 @@ pub fn load(sources: Sources<'_>) -> Result<Config, ConfigError> {
         None => Table::new(),
     };
     for setting in SETTINGS {
-        if let Some(value) = (sources.variable)(setting.variable).filter(|value| !value.is_empty()) {
-            replace(&mut table, *setting, &value, format!("variable {}", setting.variable))?;
+        if let Some(value) = (sources.variable)(setting.variable).filter(|value| !value.is_empty())
+        {
+            replace(
+                &mut table,
+                *setting,
+                &value,
+                format!("variable {}", setting.variable),
+            )?;
         }
     }
     for (key, value) in sources.flags {
@@ -84,32 +90,56 @@ pub fn load(sources: Sources<'_>) -> Result<Config, ConfigError> {
         replace(&mut table, *setting, value, format!("flag for {key}"))?;
     }
     // Every value was judged when it was put in, so that this cannot meet a new error.
-    let mut config: Config = Value::Table(table).try_into().map_err(|error: toml::de::Error| ConfigError::Override {
-        origin: "configuration".to_owned(),
-        key: "?".to_owned(),
-        message: error.message().to_owned(),
-    })?;
+    let mut config: Config = Value::Table(table)
+        .try_into()
+        .map_err(|error: toml::de::Error| ConfigError::Override {
+            origin: "configuration".to_owned(),
+            key: "?".to_owned(),
+            message: error.message().to_owned(),
+        })?;
     check(&config)?;
     read_secrets(&mut config, sources.variable)?;
     Ok(config)
 }
 
 fn read_file(path: &Path) -> Result<Table, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     // Read as settings at first, for an error that shows the line; then as a table to write into.
-    let refuse = |error: toml::de::Error| ConfigError::File { path: path.to_owned(), message: error.to_string() };
+    let refuse = |error: toml::de::Error| ConfigError::File {
+        path: path.to_owned(),
+        message: error.to_string(),
+    };
     toml::from_str::<Config>(&text).map_err(refuse)?;
     toml::from_str::<Table>(&text).map_err(refuse)
 }
 
 /// Writes one setting into the table, and judges the result so that the error names its origin.
-fn replace(table: &mut Table, setting: Setting, text: &str, origin: String) -> Result<(), ConfigError> {
-    let refuse = |message: String| ConfigError::Override { origin: origin.clone(), key: setting.key.to_owned(), message };
+fn replace(
+    table: &mut Table,
+    setting: Setting,
+    text: &str,
+    origin: String,
+) -> Result<(), ConfigError> {
+    let refuse = |message: String| ConfigError::Override {
+        origin: origin.clone(),
+        key: setting.key.to_owned(),
+        message,
+    };
     let value = match setting.form {
         Form::Text => Value::String(text.to_owned()),
-        Form::Number => Value::Integer(text.trim().parse().map_err(|_| refuse("must be a whole number".to_owned()))?),
+        Form::Number => Value::Integer(
+            text.trim()
+                .parse()
+                .map_err(|_| refuse("must be a whole number".to_owned()))?,
+        ),
         Form::List => {
-            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            let items = text
+                .split(',')
+                .map(str::trim)
+                .filter(|item| !item.is_empty());
             Value::Array(items.map(|item| Value::String(item.to_owned())).collect())
         }
     };
@@ -120,27 +150,61 @@ fn replace(table: &mut Table, setting: Setting, text: &str, origin: String) -> R
     let target = match section {
         None => &mut *table,
         Some(section) => {
-            let entry = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
-            entry.as_table_mut().expect("the file was read as settings, where a section is a table")
+            let entry = table
+                .entry(section)
+                .or_insert_with(|| Value::Table(Table::new()));
+            entry
+                .as_table_mut()
+                .expect("the file was read as settings, where a section is a table")
         }
     };
     target.insert(key.to_owned(), value);
     let judged: Result<Config, toml::de::Error> = Value::Table(table.clone()).try_into();
-    judged.map(drop).map_err(|error| refuse(error.message().to_owned()))
+    judged
+        .map(drop)
+        .map_err(|error| refuse(error.message().to_owned()))
 }
 
 fn check(config: &Config) -> Result<(), ConfigError> {
     let sandbox = &config.sandbox;
     let rules = [
-        (sandbox.memory_mib >= 64, "sandbox.memory_mib", "at least 64"),
-        (sandbox.cpu_millis >= 50, "sandbox.cpu_millis", "at least 50"),
+        (
+            sandbox.memory_mib >= 64,
+            "sandbox.memory_mib",
+            "at least 64",
+        ),
+        (
+            sandbox.cpu_millis >= 50,
+            "sandbox.cpu_millis",
+            "at least 50",
+        ),
         (sandbox.pids >= 32, "sandbox.pids", "at least 32"),
         (sandbox.disk_mib >= 64, "sandbox.disk_mib", "at least 64"),
-        (config.limits.max_sandboxes >= 1, "limits.max_sandboxes", "at least 1"),
-        (config.limits.max_turns >= 1, "limits.max_turns", "at least 1"),
-        (config.limits.request_bytes >= 1024, "limits.request_bytes", "at least 1024"),
-        (config.limits.connections >= 1, "limits.connections", "at least 1"),
-        (is_web_address(&config.model.base_url), "model.base_url", "an http or https address"),
+        (
+            config.limits.max_sandboxes >= 1,
+            "limits.max_sandboxes",
+            "at least 1",
+        ),
+        (
+            config.limits.max_turns >= 1,
+            "limits.max_turns",
+            "at least 1",
+        ),
+        (
+            config.limits.request_bytes >= 1024,
+            "limits.request_bytes",
+            "at least 1024",
+        ),
+        (
+            config.limits.connections >= 1,
+            "limits.connections",
+            "at least 1",
+        ),
+        (
+            is_web_address(&config.model.base_url),
+            "model.base_url",
+            "an http or https address",
+        ),
     ];
     match rules.into_iter().find(|(holds, ..)| !holds) {
         Some((_, key, rule)) => Err(ConfigError::Range { key, rule }),
@@ -150,12 +214,22 @@ fn check(config: &Config) -> Result<(), ConfigError> {
 
 fn is_web_address(text: &str) -> bool {
     text.parse::<http::Uri>().is_ok_and(|uri| {
-        uri.authority().is_some() && uri.scheme_str().is_some_and(|scheme| scheme == "http" || scheme == "https")
+        uri.authority().is_some()
+            && uri
+                .scheme_str()
+                .is_some_and(|scheme| scheme == "http" || scheme == "https")
     })
 }
 
-fn read_secrets(config: &mut Config, variable: &dyn Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
-    let given = |name: &str| variable(name).filter(|value| !value.trim().is_empty()).map(|value| Secret::new(value.trim()));
+fn read_secrets(
+    config: &mut Config,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<(), ConfigError> {
+    let given = |name: &str| {
+        variable(name)
+            .filter(|value| !value.trim().is_empty())
+            .map(|value| Secret::new(value.trim()))
+    };
     config.api_key = match given("HOSTEL_API_KEY") {
         Some(key) => Some(key),
         None => read_secret(config.api_key_file.as_deref())?,
@@ -170,6 +244,9 @@ fn read_secrets(config: &mut Config, variable: &dyn Fn(&str) -> Option<String>) 
 
 fn read_secret(path: Option<&Path>) -> Result<Option<Secret>, ConfigError> {
     let Some(path) = path else { return Ok(None) };
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(Some(Secret::new(text.trim())))
 }

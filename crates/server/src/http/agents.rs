@@ -41,7 +41,10 @@ pub(super) fn definition(row: &AgentRow) -> Result<Definition, ApiError> {
 
 fn page(page: &store::Page<AgentRow>) -> Result<Page<Agent>, ApiError> {
     let data = page.rows.iter().map(view).collect::<Result<_, _>>()?;
-    Ok(Page { data, next_page: page.next.clone() })
+    Ok(Page {
+        data,
+        next_page: page.next.clone(),
+    })
 }
 
 /// No such agent, or somebody else's.

@@ -73,7 +73,10 @@ pub(super) async fn answer_once(
     let (parts, body) = request.into_parts();
     let body = extract::read_bytes(Request::from_parts(parts.clone(), body), &app).await?;
     let fingerprint = fingerprint(&caller, uri.path(), &body);
-    let repeated = parts.headers.get("x-stainless-retry-count").is_some_and(|count| count != "0");
+    let repeated = parts
+        .headers
+        .get("x-stainless-retry-count")
+        .is_some_and(|count| count != "0");
     if repeated && let Some(answer) = app.dedup.find(&fingerprint) {
         if let Some(response) = wait(answer).await {
             return Ok(response);
@@ -83,7 +86,10 @@ pub(super) async fn answer_once(
     app.dedup.remember(fingerprint, answer);
     let request = Request::from_parts(parts, Body::from(body));
     // Dropping the connection drops the join handle, not the task; a stopping server waits for it.
-    let handled = tokio::spawn(app.lifecycle.track(async move { keep(next.run(request).await, &sender).await }));
+    let handled = tokio::spawn(
+        app.lifecycle
+            .track(async move { keep(next.run(request).await, &sender).await }),
+    );
     handled.await.map_err(ApiError::internal)
 }
 
@@ -99,7 +105,10 @@ fn fingerprint(caller: &Caller, path: &str, body: &[u8]) -> Fingerprint {
 /// The answer of the first attempt; `None` when it was none that can be given again.
 async fn wait(mut answer: watch::Receiver<Answer>) -> Option<Response> {
     // An error means that the first attempt's task is gone without an answer.
-    let answer = answer.wait_for(|answer| !matches!(answer, Answer::Open)).await.ok()?;
+    let answer = answer
+        .wait_for(|answer| !matches!(answer, Answer::Open))
+        .await
+        .ok()?;
     match &*answer {
         Answer::Kept(bytes) => Some(success(bytes.clone())),
         Answer::Open | Answer::Other => None,
@@ -124,22 +133,39 @@ async fn keep(response: Response, sender: &watch::Sender<Answer>) -> Response {
         Err(error) => return ApiError::internal(error).into_response(),
     };
     let small = bytes.len() <= ANSWER_BYTES;
-    sender.send_replace(if small { Answer::Kept(bytes.clone()) } else { Answer::Other });
+    sender.send_replace(if small {
+        Answer::Kept(bytes.clone())
+    } else {
+        Answer::Other
+    });
     Response::from_parts(parts, Body::from(bytes))
 }
 
 impl Dedup {
     fn find(&self, fingerprint: &Fingerprint) -> Option<watch::Receiver<Answer>> {
         let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = entries.iter().rev().find(|entry| entry.fingerprint == *fingerprint);
-        found.filter(|entry| entry.since.elapsed() <= KEPT).map(|entry| entry.answer.clone())
+        let found = entries
+            .iter()
+            .rev()
+            .find(|entry| entry.fingerprint == *fingerprint);
+        found
+            .filter(|entry| entry.since.elapsed() <= KEPT)
+            .map(|entry| entry.answer.clone())
     }
 
     fn remember(&self, fingerprint: Fingerprint, answer: watch::Receiver<Answer>) {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while entries.len() >= ANSWERS || entries.front().is_some_and(|entry| entry.since.elapsed() > KEPT) {
+        while entries.len() >= ANSWERS
+            || entries
+                .front()
+                .is_some_and(|entry| entry.since.elapsed() > KEPT)
+        {
             entries.pop_front();
         }
-        entries.push_back(Entry { fingerprint, since: Instant::now(), answer });
+        entries.push_back(Entry {
+            fingerprint,
+            since: Instant::now(),
+            answer,
+        });
     }
 }

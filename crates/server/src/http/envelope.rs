@@ -18,18 +18,19 @@ use http::{HeaderValue, Method};
 use tracing::{error, info};
 
 use super::extract::RequestId;
-use crate::app::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
+use crate::ids::Ids;
 
 /// The outermost layer.
-pub(super) async fn wrap(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub(super) async fn wrap(State(ids): State<Ids>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     let line = Line::of(&request);
-    let id = app.ids.mint(Prefix::Request);
+    let id = ids.mint(Prefix::Request);
     request.extensions_mut().insert(RequestId(id.clone()));
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    let mut response = answered.unwrap_or_else(|_| ApiError::internal("the handler panicked").into_response());
+    let mut response =
+        answered.unwrap_or_else(|_| ApiError::internal("the handler panicked").into_response());
     let failure = response.extensions_mut().remove::<Arc<ApiError>>();
     if let Some(failure) = &failure {
         write_error(&mut response, failure, &id);
@@ -54,8 +55,14 @@ fn write_error(response: &mut Response, failure: &ApiError, id: &str) {
 fn write_headers(response: &mut Response, id: &str) {
     let caller = response.extensions_mut().remove::<Caller>();
     let headers = response.headers_mut();
-    headers.insert("request-id", HeaderValue::from_str(id).expect("an id is letters, digits and `_`"));
-    if let Some(workspace) = caller.as_ref().and_then(|caller| HeaderValue::from_str(&caller.workspace).ok()) {
+    headers.insert(
+        "request-id",
+        HeaderValue::from_str(id).expect("an id is letters, digits and `_`"),
+    );
+    if let Some(workspace) = caller
+        .as_ref()
+        .and_then(|caller| HeaderValue::from_str(&caller.workspace).ok())
+    {
         headers.insert("anthropic-workspace-id", workspace);
     }
     if let Some(caller) = caller {
@@ -88,18 +95,67 @@ impl Line {
         let caller = response.extensions().get::<Caller>();
         let workspace = caller.map_or("none", |caller| caller.workspace.as_str());
         let key = caller.map_or("none", |caller| caller.key_id.as_str());
-        let retries = self.retries.as_ref().and_then(|count| count.to_str().ok()).unwrap_or("0");
+        let retries = self
+            .retries
+            .as_ref()
+            .and_then(|count| count.to_str().ok())
+            .unwrap_or("0");
         match failure.filter(|_| status >= 500) {
             Some(failure) => error!(
-                request.id = id, request.method = method, request.route = route, request.retries = retries,
-                workspace.id = workspace, key.id = key, response.status = status, response.micros = micros,
-                error = failure.chain(), "{method} {route} answered {status}"
+                request.id = id,
+                request.method = method,
+                request.route = route,
+                request.retries = retries,
+                workspace.id = workspace,
+                key.id = key,
+                response.status = status,
+                response.micros = micros,
+                error = failure.chain(),
+                "{method} {route} answered {status}"
             ),
             None => info!(
-                request.id = id, request.method = method, request.route = route, request.retries = retries,
-                workspace.id = workspace, key.id = key, response.status = status, response.micros = micros,
+                request.id = id,
+                request.method = method,
+                request.route = route,
+                request.retries = retries,
+                workspace.id = workspace,
+                key.id = key,
+                response.status = status,
+                response.micros = micros,
                 "{method} {route} answered {status}"
             ),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::get;
+    use tower_service::Service;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_like_any_other_failure() {
+        async fn panics() -> &'static str {
+            panic!("a secret")
+        }
+        let layer = from_fn_with_state(Ids::counted(), wrap);
+        let mut router = Router::new().route("/", get(panics)).layer(layer);
+        let response = router.call(Request::default()).await.unwrap();
+        assert_eq!(response.status().as_u16(), 500);
+        assert_eq!(
+            response.headers()["request-id"],
+            "req_011111111111111111111112"
+        );
+        let body = axum::body::to_bytes(response.into_body(), 4096)
+            .await
+            .unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"]["type"], "api_error");
+        assert_eq!(body["request_id"], "req_011111111111111111111112");
+        assert!(!body.to_string().contains("a secret"));
     }
 }

@@ -39,6 +39,9 @@ pub(super) fn definition(row: &EnvironmentRow) -> Result<Definition, ApiError> {
 
 /// No such environment, or somebody else's.
 pub(super) fn not_found(id: &str) -> ApiError {
-    ApiError::not_found(format!("no environment has the id {}", api::read::quoted(id)))
-        .with_code("environment_not_found")
+    ApiError::not_found(format!(
+        "no environment has the id {}",
+        api::read::quoted(id)
+    ))
+    .with_code("environment_not_found")
 }

@@ -23,7 +23,10 @@ const DELTAS: usize = 100;
 fn deltas(query: &mut Query) -> Result<Deltas, ApiError> {
     let names = query.list("event_deltas");
     if names.len() > DELTAS {
-        return Err(ApiError::invalid(format!("event_deltas[]: at most {DELTAS} values, got {}", names.len())));
+        return Err(ApiError::invalid(format!(
+            "event_deltas[]: at most {DELTAS} values, got {}",
+            names.len()
+        )));
     }
     let mut deltas = Deltas::default();
     for name in names {
@@ -32,7 +35,10 @@ fn deltas(query: &mut Query) -> Result<Deltas, ApiError> {
             "agent.thinking" => deltas.thinking = true,
             other => {
                 let known = "`agent.message`, `agent.thinking`";
-                return Err(ApiError::invalid(format!("event_deltas[]: must be one of {known}, got {}", quoted(other))));
+                return Err(ApiError::invalid(format!(
+                    "event_deltas[]: must be one of {known}, got {}",
+                    quoted(other)
+                )));
             }
         }
     }

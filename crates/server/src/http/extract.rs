@@ -17,7 +17,11 @@ use crate::error::ApiError;
 pub(super) struct RequestId(pub(super) String);
 
 /// Lets only callers with a key in, and tells the envelope whose request it was.
-pub(super) async fn authenticate(State(app): State<App>, mut request: Request, next: Next) -> Response {
+pub(super) async fn authenticate(
+    State(app): State<App>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let caller = match app.keys.caller(request.headers()).await {
         Ok(caller) => caller,
         Err(error) => return error.into_response(),
@@ -33,7 +37,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Caller, ApiError> {
         let caller = parts.extensions.get::<Caller>().cloned();
-        caller.ok_or_else(|| ApiError::internal("a handler behind the key check was reached without it"))
+        caller.ok_or_else(|| {
+            ApiError::internal("a handler behind the key check was reached without it")
+        })
     }
 }
 
@@ -46,7 +52,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Id, ApiError> {
         let path = Path::<String>::from_request_parts(parts, state).await;
         // Only bytes that are not UTF-8 get here, and no id has any.
-        path.map(|Path(id)| Id(id)).map_err(|_| ApiError::not_found("no object has this id"))
+        path.map(|Path(id)| Id(id))
+            .map_err(|_| ApiError::not_found("no object has this id"))
     }
 }
 
@@ -64,10 +71,12 @@ impl<T: Read> FromRequest<App> for Json<T> {
 
 /// The whole body, unless it is too large.
 pub(super) async fn read_bytes(request: Request, app: &App) -> Result<Bytes, ApiError> {
-    Bytes::from_request(request, app).await.map_err(|rejection| {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            return ApiError::too_large(app.config.limits.request_bytes);
-        }
-        ApiError::invalid("the request body ended before it was complete").caused_by(rejection)
-    })
+    Bytes::from_request(request, app)
+        .await
+        .map_err(|rejection| {
+            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+                return ApiError::too_large(app.config.limits.request_bytes);
+            }
+            ApiError::invalid("the request body ended before it was complete").caused_by(rejection)
+        })
 }

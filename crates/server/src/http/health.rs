@@ -11,7 +11,9 @@ pub(super) async fn alive() -> axum::Json<serde_json::Value> {
 }
 
 /// The store can be written and read, and the server is not stopping.
-pub(super) async fn ready(State(app): State<App>) -> Result<axum::Json<serde_json::Value>, ApiError> {
+pub(super) async fn ready(
+    State(app): State<App>,
+) -> Result<axum::Json<serde_json::Value>, ApiError> {
     if app.lifecycle.is_stopping() {
         return Err(ApiError::unavailable("not ready: the server is stopping"));
     }

@@ -24,7 +24,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Query, ApiError> {
         let pairs = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
-        let pairs = pairs.map_err(|error| ApiError::invalid("the query string cannot be read").caused_by(error))?;
+        let pairs = pairs.map_err(|error| {
+            ApiError::invalid("the query string cannot be read").caused_by(error)
+        })?;
         Ok(Query::new(pairs.0))
     }
 }
@@ -32,15 +34,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 impl Query {
     fn new(pairs: Vec<(String, String)>) -> Query {
         // Older clients add `beta=true` to every address.
-        let left = pairs.into_iter().filter(|(key, value)| key != "beta" && !value.is_empty()).collect();
-        Query { left, known: Vec::new() }
+        let left = pairs
+            .into_iter()
+            .filter(|(key, value)| key != "beta" && !value.is_empty())
+            .collect();
+        Query {
+            left,
+            known: Vec::new(),
+        }
     }
 
     /// Every value of `key`, bare or with brackets.
     pub(super) fn list(&mut self, key: &str) -> Vec<String> {
         let bracketed = format!("{key}[]");
-        let (taken, left) =
-            std::mem::take(&mut self.left).into_iter().partition(|(name, _)| name == key || *name == bracketed);
+        let (taken, left) = std::mem::take(&mut self.left)
+            .into_iter()
+            .partition(|(name, _)| name == key || *name == bracketed);
         self.left = left;
         self.known.push(bracketed);
         let taken: Vec<(String, String)> = taken;
@@ -49,8 +58,9 @@ impl Query {
 
     /// The value of `key`.
     pub(super) fn text(&mut self, key: &str) -> Result<Option<String>, Invalid> {
-        let (mut taken, left): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.left).into_iter().partition(|(name, _)| name == key);
+        let (mut taken, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.left)
+            .into_iter()
+            .partition(|(name, _)| name == key);
         self.left = left;
         self.known.push(key.to_owned());
         if taken.len() > 1 {
@@ -61,9 +71,19 @@ impl Query {
 
     /// A whole number between `min` and `max`.
     pub(super) fn number(&mut self, key: &str, min: u32, max: u32) -> Result<Option<u32>, Invalid> {
-        let Some(text) = self.text(key)? else { return Ok(None) };
-        let number = text.parse().ok().filter(|number| (min..=max).contains(number));
-        let refuse = || Invalid::new(format!("{key}: must be an integer from {min} to {max}, got {}", quoted(&text)));
+        let Some(text) = self.text(key)? else {
+            return Ok(None);
+        };
+        let number = text
+            .parse()
+            .ok()
+            .filter(|number| (min..=max).contains(number));
+        let refuse = || {
+            Invalid::new(format!(
+                "{key}: must be an integer from {min} to {max}, got {}",
+                quoted(&text)
+            ))
+        };
         number.map(Some).ok_or_else(refuse)
     }
 
@@ -72,7 +92,10 @@ impl Query {
         match self.text(key)?.as_deref() {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(other) => Err(Invalid::new(format!("{key}: must be `true` or `false`, got {}", quoted(other)))),
+            Some(other) => Err(Invalid::new(format!(
+                "{key}: must be `true` or `false`, got {}",
+                quoted(other)
+            ))),
         }
     }
 
@@ -82,7 +105,10 @@ impl Query {
             None => Ok(default),
             Some("asc") => Ok(Order::Asc),
             Some("desc") => Ok(Order::Desc),
-            Some(other) => Err(Invalid::new(format!("order: must be `asc` or `desc`, got {}", quoted(other)))),
+            Some(other) => Err(Invalid::new(format!(
+                "order: must be `asc` or `desc`, got {}",
+                quoted(other)
+            ))),
         }
     }
 
@@ -107,15 +133,31 @@ impl Query {
 
     /// `limit` and `page`.
     pub(super) fn page(&mut self, default: u32, max: u32) -> Result<PageQuery, Invalid> {
-        Ok(PageQuery { limit: self.number("limit", 1, max)?.unwrap_or(default), cursor: self.text("page")? })
+        Ok(PageQuery {
+            limit: self.number("limit", 1, max)?.unwrap_or(default),
+            cursor: self.text("page")?,
+        })
     }
 
     /// Refuses whatever was not taken.
     pub(super) fn finish(self) -> Result<(), Invalid> {
-        let Some((key, _)) = self.left.first() else { return Ok(()) };
-        let known: Vec<String> = self.known.iter().map(|known| format!("`{known}`")).collect();
-        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-        Err(Invalid::new(format!("unknown query parameter {}; known here: {known}", quoted(key))))
+        let Some((key, _)) = self.left.first() else {
+            return Ok(());
+        };
+        let known: Vec<String> = self
+            .known
+            .iter()
+            .map(|known| format!("`{known}`"))
+            .collect();
+        let known = if known.is_empty() {
+            "none".to_owned()
+        } else {
+            known.join(", ")
+        };
+        Err(Invalid::new(format!(
+            "unknown query parameter {}; known here: {known}",
+            quoted(key)
+        )))
     }
 }
 
@@ -125,12 +167,21 @@ mod tests {
 
     fn query(text: &str) -> Query {
         let uri = format!("http://x/?{text}").parse().unwrap();
-        Query::new(axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri).unwrap().0)
+        Query::new(
+            axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&uri)
+                .unwrap()
+                .0,
+        )
     }
 
     #[test]
     fn lists_are_taken_in_every_spelling() {
-        for text in ["types[]=a&types[]=b", "types%5B%5D=a&types%5B%5D=b", "types=a&types=b", "types=a&types[]=b&types="] {
+        for text in [
+            "types[]=a&types[]=b",
+            "types%5B%5D=a&types%5B%5D=b",
+            "types=a&types=b",
+            "types=a&types[]=b&types=",
+        ] {
             let mut query = query(text);
             assert_eq!(query.list("types"), ["a", "b"], "{text}");
             query.finish().unwrap();
@@ -139,7 +190,10 @@ mod tests {
 
     #[test]
     fn ranges_are_taken_encoded_or_not() {
-        for text in ["created_at[gte]=2026-01-01T00:00:00Z", "created_at%5Bgte%5D=2026-01-01T01%3A00%3A00%2B01%3A00"] {
+        for text in [
+            "created_at[gte]=2026-01-01T00:00:00Z",
+            "created_at%5Bgte%5D=2026-01-01T01%3A00%3A00%2B01%3A00",
+        ] {
             let mut query = query(text);
             let range = query.created_at(&["gte", "lte"]).unwrap();
             assert_eq!(range.gte.unwrap().to_rfc3339(), "2026-01-01T00:00:00+00:00");
@@ -150,9 +204,18 @@ mod tests {
     #[test]
     fn refusals_name_the_key() {
         let page = |text: &str| query(text).page(20, 100).map(drop);
-        assert_eq!(page("limit=0").unwrap_err().message, "limit: must be an integer from 1 to 100, got \"0\"");
-        assert_eq!(page("limit=101").unwrap_err().message, "limit: must be an integer from 1 to 100, got \"101\"");
-        assert_eq!(page("limit=1&limit=2").unwrap_err().message, "limit: given more than once");
+        assert_eq!(
+            page("limit=0").unwrap_err().message,
+            "limit: must be an integer from 1 to 100, got \"0\""
+        );
+        assert_eq!(
+            page("limit=101").unwrap_err().message,
+            "limit: must be an integer from 1 to 100, got \"101\""
+        );
+        assert_eq!(
+            page("limit=1&limit=2").unwrap_err().message,
+            "limit: given more than once"
+        );
         let mut query = query("beta=true&colour=red&page=");
         query.page(20, 100).unwrap();
         assert_eq!(

@@ -31,7 +31,9 @@ pub(super) fn refusal(error: ChangeError, id: &str, done: &str) -> ApiError {
         ChangeError::Running => ApiError::invalid(format!(
             "the session is running and cannot be {done} now; send a user.interrupt and wait until it is idle"
         )),
-        ChangeError::Over => ApiError::invalid(format!("the session is terminated and cannot be {done}")),
+        ChangeError::Over => {
+            ApiError::invalid(format!("the session is terminated and cannot be {done}"))
+        }
         ChangeError::Store(error) => error.into(),
     }
 }

@@ -18,13 +18,19 @@ pub(in crate::http) async fn get(
 ) -> Result<Json<Agent>, ApiError> {
     let version = query.number("version", 1, u32::MAX)?;
     query.finish()?;
-    let row = app.store.agents().get(&caller.workspace, &id, version).await?;
+    let row = app
+        .store
+        .agents()
+        .get(&caller.workspace, &id, version)
+        .await?;
     match (row, version) {
         (Some(row), _) => super::view(&row).map(Json),
         (None, None) => Err(super::not_found(&id)),
         (None, Some(version)) => {
             let id = api::read::quoted(&id);
-            Err(ApiError::not_found(format!("no agent has the id {id} and a version {version}")))
+            Err(ApiError::not_found(format!(
+                "no agent has the id {id} and a version {version}"
+            )))
         }
     }
 }

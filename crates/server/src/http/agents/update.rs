@@ -27,13 +27,23 @@ pub(in crate::http) async fn update(
             return super::view(&row).map(Json);
         }
     }
-    Err(ApiError::too_many("this agent is being changed by too many callers at once"))
+    Err(ApiError::too_many(
+        "this agent is being changed by too many callers at once",
+    ))
 }
 
 /// Merges and writes; `None` when somebody else wrote in between.
-async fn attempt(app: &App, caller: &Caller, id: &str, request: UpdateAgent) -> Result<Option<AgentRow>, ApiError> {
+async fn attempt(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    request: UpdateAgent,
+) -> Result<Option<AgentRow>, ApiError> {
     let agents = app.store.agents();
-    let row = agents.get(&caller.workspace, id, None).await?.ok_or_else(|| super::not_found(id))?;
+    let row = agents
+        .get(&caller.workspace, id, None)
+        .await?
+        .ok_or_else(|| super::not_found(id))?;
     if row.archived_at.is_some() {
         return Err(archived());
     }
@@ -46,7 +56,16 @@ async fn attempt(app: &App, caller: &Caller, id: &str, request: UpdateAgent) -> 
         return Ok(Some(row));
     }
     let body = serde_json::to_string(&definition).map_err(ApiError::internal)?;
-    match agents.add_version(&caller.workspace, id, Some(row.version), body, app.clock.now()).await {
+    match agents
+        .add_version(
+            &caller.workspace,
+            id,
+            Some(row.version),
+            body,
+            app.clock.now(),
+        )
+        .await
+    {
         Ok(row) => Ok(Some(row)),
         Err(AddVersionError::NotFound) => Err(super::not_found(id)),
         Err(AddVersionError::Archived) => Err(archived()),
@@ -60,5 +79,7 @@ fn archived() -> ApiError {
 }
 
 fn conflict(given: u32, current: u32) -> ApiError {
-    ApiError::conflict(format!("version: the agent is at version {current}, not {given}; read it again and repeat"))
+    ApiError::conflict(format!(
+        "version: the agent is at version {current}, not {given}; read it again and repeat"
+    ))
 }

@@ -19,6 +19,10 @@ pub(in crate::http) async fn versions(
 ) -> Result<Json<Page<Agent>>, ApiError> {
     let wanted = query.page(20, 100)?;
     query.finish()?;
-    let page = app.store.agents().versions(&caller.workspace, &id, wanted).await?;
+    let page = app
+        .store
+        .agents()
+        .versions(&caller.workspace, &id, wanted)
+        .await?;
     super::page(&page.ok_or_else(|| super::not_found(&id))?).map(Json)
 }

@@ -17,6 +17,10 @@ pub(in crate::http) async fn archive(
     query: Query,
 ) -> Result<Json<Environment>, ApiError> {
     query.finish()?;
-    let row = app.store.environments().archive(&caller.workspace, &id, app.clock.now()).await?;
+    let row = app
+        .store
+        .environments()
+        .archive(&caller.workspace, &id, app.clock.now())
+        .await?;
     super::view(&row.ok_or_else(|| super::not_found(&id))?).map(Json)
 }

@@ -18,12 +18,22 @@ pub(in crate::http) async fn delete(
     query: Query,
 ) -> Result<Json<Deleted>, ApiError> {
     query.finish()?;
-    match app.store.environments().delete(&caller.workspace, &id).await {
-        Ok(()) => Ok(Json(Deleted { id, kind: "environment_deleted".to_owned() })),
+    match app
+        .store
+        .environments()
+        .delete(&caller.workspace, &id)
+        .await
+    {
+        Ok(()) => Ok(Json(Deleted {
+            id,
+            kind: "environment_deleted".to_owned(),
+        })),
         Err(DeleteEnvironmentError::NotFound) => Err(super::not_found(&id)),
         Err(DeleteEnvironmentError::InUse { sessions }) => {
             let rule = "delete them first, or archive the environment instead";
-            Err(ApiError::invalid(format!("the environment is used by {sessions} sessions; {rule}")))
+            Err(ApiError::invalid(format!(
+                "the environment is used by {sessions} sessions; {rule}"
+            )))
         }
         Err(DeleteEnvironmentError::Store(error)) => Err(error.into()),
     }

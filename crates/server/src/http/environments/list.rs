@@ -16,10 +16,23 @@ pub(in crate::http) async fn list(
     caller: Caller,
     mut query: Query,
 ) -> Result<Json<Page<Environment>>, ApiError> {
-    let wanted =
-        EnvironmentQuery { include_archived: query.switch("include_archived")?, page: query.page(20, 1000)? };
+    let wanted = EnvironmentQuery {
+        include_archived: query.switch("include_archived")?,
+        page: query.page(20, 1000)?,
+    };
     query.finish()?;
-    let page = app.store.environments().list(&caller.workspace, wanted).await?;
-    let data = page.rows.iter().map(super::view).collect::<Result<_, _>>()?;
-    Ok(Json(Page { data, next_page: page.next }))
+    let page = app
+        .store
+        .environments()
+        .list(&caller.workspace, wanted)
+        .await?;
+    let data = page
+        .rows
+        .iter()
+        .map(super::view)
+        .collect::<Result<_, _>>()?;
+    Ok(Json(Page {
+        data,
+        next_page: page.next,
+    }))
 }

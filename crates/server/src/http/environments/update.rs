@@ -27,7 +27,9 @@ pub(in crate::http) async fn update(
             return super::view(&row).map(Json);
         }
     }
-    Err(ApiError::too_many("this environment is being changed by too many callers at once"))
+    Err(ApiError::too_many(
+        "this environment is being changed by too many callers at once",
+    ))
 }
 
 /// Merges and writes; `None` when somebody else wrote in between.
@@ -38,7 +40,10 @@ async fn attempt(
     request: UpdateEnvironment,
 ) -> Result<Option<EnvironmentRow>, ApiError> {
     let environments = app.store.environments();
-    let row = environments.get(&caller.workspace, id).await?.ok_or_else(|| super::not_found(id))?;
+    let row = environments
+        .get(&caller.workspace, id)
+        .await?
+        .ok_or_else(|| super::not_found(id))?;
     if row.archived_at.is_some() {
         return Err(archived());
     }
@@ -48,7 +53,16 @@ async fn attempt(
         return Ok(Some(row));
     }
     let body = serde_json::to_string(&definition).map_err(ApiError::internal)?;
-    match environments.update(&caller.workspace, id, Some(row.revision), body, app.clock.now()).await {
+    match environments
+        .update(
+            &caller.workspace,
+            id,
+            Some(row.revision),
+            body,
+            app.clock.now(),
+        )
+        .await
+    {
         Ok(row) => Ok(Some(row)),
         Err(UpdateEnvironmentError::NotFound) => Err(super::not_found(id)),
         Err(UpdateEnvironmentError::Archived) => Err(archived()),
@@ -58,5 +72,6 @@ async fn attempt(
 }
 
 fn archived() -> ApiError {
-    ApiError::invalid("the environment is archived and cannot be changed").with_code("environment_archived")
+    ApiError::invalid("the environment is archived and cannot be changed")
+        .with_code("environment_archived")
 }

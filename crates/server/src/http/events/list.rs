@@ -76,18 +76,30 @@ pub(in crate::http) async fn list(
         page: query.page(DEFAULT_LIMIT, 1000)?,
     };
     query.finish()?;
-    let page = app.store.events().list(&caller.workspace, &id, wanted).await?;
+    let page = app
+        .store
+        .events()
+        .list(&caller.workspace, &id, wanted)
+        .await?;
     let page = page.ok_or_else(|| sessions::not_found(&id))?;
     // Bytes as they are in the log: what is listed is what was streamed.
-    let raw = |event: &store::Listed| RawValue::from_string(event.body().to_string()).map_err(ApiError::internal);
+    let raw = |event: &store::Listed| {
+        RawValue::from_string(event.body().to_string()).map_err(ApiError::internal)
+    };
     let data = page.rows.iter().map(raw).collect::<Result<_, _>>()?;
-    Ok(Json(Page { data, next_page: page.next }))
+    Ok(Json(Page {
+        data,
+        next_page: page.next,
+    }))
 }
 
 fn kinds(query: &mut Query) -> Result<Vec<String>, ApiError> {
     let kinds = query.list("types");
     match kinds.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
-        Some(kind) => Err(ApiError::invalid(format!("types[]: no event that is listed has the type {}", quoted(kind)))),
+        Some(kind) => Err(ApiError::invalid(format!(
+            "types[]: no event that is listed has the type {}",
+            quoted(kind)
+        ))),
         None => Ok(kinds),
     }
 }

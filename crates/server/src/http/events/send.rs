@@ -28,7 +28,10 @@ pub(in crate::http) async fn send(
     extract::Json(request): extract::Json<SendEvents>,
 ) -> Result<Json<Sent>, ApiError> {
     query.finish()?;
-    let sent = app.sessions.send(&caller.workspace, &id, &request.events).await;
+    let sent = app
+        .sessions
+        .send(&caller.workspace, &id, &request.events)
+        .await;
     let data = sent.map_err(|error| refusal(error, &id))?;
     Ok(Json(Sent { data }))
 }
@@ -36,10 +39,13 @@ pub(in crate::http) async fn send(
 fn refusal(error: SendError, id: &str) -> ApiError {
     match error {
         SendError::NotFound => sessions::not_found(id),
-        SendError::Closed { status } => {
-            ApiError::invalid(format!("the session is {} and takes no more events", status.as_str()))
+        SendError::Closed { status } => ApiError::invalid(format!(
+            "the session is {} and takes no more events",
+            status.as_str()
+        )),
+        SendError::Invalid { index, message } => {
+            ApiError::invalid(format!("events.{index}: {message}"))
         }
-        SendError::Invalid { index, message } => ApiError::invalid(format!("events.{index}: {message}")),
         SendError::TooMany { .. } => ApiError::too_many(error.to_string()),
         SendError::Store(error) => error.into(),
     }

@@ -39,11 +39,19 @@ pub(in crate::http) async fn stream(
     let deltas = super::deltas(&mut query)?;
     query.finish()?;
     let after = last_event_id(&headers)?;
-    let subscribed = app.sessions.subscribe(&caller.workspace, &id, after, deltas).await;
+    let subscribed = app
+        .sessions
+        .subscribe(&caller.workspace, &id, after, deltas)
+        .await;
     let subscription = subscribed.map_err(|error| sessions::refusal(error, &id, "read"))?;
     let mut ping = interval_at(Instant::now() + app.ping, app.ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let reader = Reader { subscription, ping, lifecycle: app.lifecycle.clone(), request_id };
+    let reader = Reader {
+        subscription,
+        ping,
+        lifecycle: app.lifecycle.clone(),
+        request_id,
+    };
     let response = Response::builder()
         .header(CONTENT_TYPE, "text/event-stream")
         .header(CACHE_CONTROL, "no-cache")
@@ -55,9 +63,19 @@ pub(in crate::http) async fn stream(
 
 /// Where a returning reader goes on.
 fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, ApiError> {
-    let Some(value) = headers.get("last-event-id").filter(|value| !value.is_empty()) else { return Ok(None) };
-    let number = value.to_str().ok().and_then(|text| text.trim().parse().ok()).filter(|number: &i64| *number >= 0);
-    let refuse = || ApiError::invalid("last-event-id: must be an id that this stream sent, a whole number");
+    let Some(value) = headers
+        .get("last-event-id")
+        .filter(|value| !value.is_empty())
+    else {
+        return Ok(None);
+    };
+    let number = value
+        .to_str()
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .filter(|number: &i64| *number >= 0);
+    let refuse =
+        || ApiError::invalid("last-event-id: must be an id that this stream sent, a whole number");
     number.map(Some).ok_or_else(refuse)
 }
 

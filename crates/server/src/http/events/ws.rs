@@ -30,20 +30,30 @@ pub(in crate::http) async fn ws(
     let after = after(&mut query)?;
     query.finish()?;
     let upgrade = upgrade.map_err(|rejection| {
-        ApiError::invalid("this path is a WebSocket: send the headers of an upgrade").caused_by(rejection)
+        ApiError::invalid("this path is a WebSocket: send the headers of an upgrade")
+            .caused_by(rejection)
     })?;
-    let subscribed = app.sessions.subscribe(&caller.workspace, &id, after, deltas).await;
+    let subscribed = app
+        .sessions
+        .subscribe(&caller.workspace, &id, after, deltas)
+        .await;
     let subscription = subscribed.map_err(|error| sessions::refusal(error, &id, "read"))?;
-    let upgrade = upgrade.max_message_size(CLIENT_MESSAGE_BYTES).max_frame_size(CLIENT_MESSAGE_BYTES);
+    let upgrade = upgrade
+        .max_message_size(CLIENT_MESSAGE_BYTES)
+        .max_frame_size(CLIENT_MESSAGE_BYTES);
     let lifecycle = app.lifecycle.clone();
     Ok(upgrade.on_upgrade(move |socket| lifecycle.track(relay(app, socket, subscription))))
 }
 
 /// The number of the last event that the client has.
 fn after(query: &mut Query) -> Result<Option<i64>, ApiError> {
-    let Some(text) = query.text("after")? else { return Ok(None) };
+    let Some(text) = query.text("after")? else {
+        return Ok(None);
+    };
     let number = text.parse().ok().filter(|number: &i64| *number >= 0);
-    number.map(Some).ok_or_else(|| ApiError::invalid("after: must be the number of an event, a whole number from 0"))
+    number.map(Some).ok_or_else(|| {
+        ApiError::invalid("after: must be the number of an event, a whole number from 0")
+    })
 }
 
 /// Sends until one side ends. A client that does not read stops this task at `send`, with one
@@ -78,7 +88,10 @@ async fn relay(app: App, mut socket: WebSocket, mut subscription: Subscription) 
             return;
         }
     };
-    let frame = CloseFrame { code, reason: Utf8Bytes::default() };
+    let frame = CloseFrame {
+        code,
+        reason: Utf8Bytes::default(),
+    };
     // Bounded: a client that does not read is not worth waiting for at the end.
     let farewell = tokio::time::timeout(app.ping, socket.send(Message::Close(Some(frame)))).await;
     drop(farewell);

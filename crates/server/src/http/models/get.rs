@@ -12,5 +12,7 @@ use crate::http::query::Query;
 pub(in crate::http) async fn get(Id(id): Id, query: Query) -> Result<Json<ModelInfo>, ApiError> {
     query.finish()?;
     let model = table::find(&id);
-    model.map(Json).ok_or_else(|| ApiError::not_found(format!("no model has the id {}", quoted(&id))))
+    model
+        .map(Json)
+        .ok_or_else(|| ApiError::not_found(format!("no model has the id {}", quoted(&id))))
 }

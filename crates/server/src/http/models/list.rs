@@ -15,9 +15,13 @@ pub(in crate::http) async fn list(mut query: Query) -> Result<Json<IdPage<ModelI
     let wanted = lifecycles(&mut query)?;
     query.finish()?;
     if after.is_some() && before.is_some() {
-        return Err(ApiError::invalid("after_id and before_id: at most one of them"));
+        return Err(ApiError::invalid(
+            "after_id and before_id: at most one of them",
+        ));
     }
-    let models: Vec<ModelInfo> = table::all().filter(|model| wanted.contains(&model.lifecycle)).collect();
+    let models: Vec<ModelInfo> = table::all()
+        .filter(|model| wanted.contains(&model.lifecycle))
+        .collect();
     page(models, limit, after.as_deref(), before.as_deref()).map(Json)
 }
 
@@ -29,7 +33,9 @@ fn page(
 ) -> Result<IdPage<ModelInfo>, ApiError> {
     let position = |key: &str, id: &str| {
         let found = models.iter().position(|model| model.id == id);
-        found.ok_or_else(|| ApiError::invalid(format!("{key}: no listed model has the id {}", quoted(id))))
+        found.ok_or_else(|| {
+            ApiError::invalid(format!("{key}: no listed model has the id {}", quoted(id)))
+        })
     };
     let (start, end) = match (after, before) {
         (Some(id), _) => (position("after_id", id)? + 1, models.len()),
@@ -42,9 +48,16 @@ fn page(
         None => (start, end.min(start + limit)),
     };
     let data: Vec<ModelInfo> = models.drain(start..end).collect();
-    let (first_id, last_id) =
-        (data.first().map(|model| model.id.clone()), data.last().map(|model| model.id.clone()));
-    Ok(IdPage { data, has_more, first_id, last_id })
+    let (first_id, last_id) = (
+        data.first().map(|model| model.id.clone()),
+        data.last().map(|model| model.id.clone()),
+    );
+    Ok(IdPage {
+        data,
+        has_more,
+        first_id,
+        last_id,
+    })
 }
 
 fn lifecycles(query: &mut Query) -> Result<Vec<Lifecycle>, ApiError> {
@@ -58,7 +71,10 @@ fn lifecycles(query: &mut Query) -> Result<Vec<Lifecycle>, ApiError> {
         "retired" => Ok(Lifecycle::Retired),
         other => {
             let known = "`active`, `deprecated`, `retired`";
-            Err(ApiError::invalid(format!("lifecycle[]: must be one of {known}, got {}", quoted(other))))
+            Err(ApiError::invalid(format!(
+                "lifecycle[]: must be one of {known}, got {}",
+                quoted(other)
+            )))
         }
     };
     names.into_iter().map(parse).collect()

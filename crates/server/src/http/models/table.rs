@@ -29,8 +29,16 @@ const TABLE: &[Entry] = &[
     entry("claude-sonnet-4-6", "Claude Sonnet 4.6", (2026, 2, 17)),
     entry("claude-opus-4-6", "Claude Opus 4.6", (2026, 2, 5)),
     entry("claude-opus-4-5-20251101", "Claude Opus 4.5", (2025, 11, 1)),
-    entry("claude-haiku-4-5-20251001", "Claude Haiku 4.5", (2025, 10, 1)),
-    entry("claude-sonnet-4-5-20250929", "Claude Sonnet 4.5", (2025, 9, 29)),
+    entry(
+        "claude-haiku-4-5-20251001",
+        "Claude Haiku 4.5",
+        (2025, 10, 1),
+    ),
+    entry(
+        "claude-sonnet-4-5-20250929",
+        "Claude Sonnet 4.5",
+        (2025, 9, 29),
+    ),
 ];
 
 /// Other names of listed models.
@@ -47,13 +55,19 @@ pub(super) fn all() -> impl Iterator<Item = ModelInfo> {
 
 /// The model with this id or alias.
 pub(super) fn find(id: &str) -> Option<ModelInfo> {
-    let id = ALIASES.iter().find(|(alias, _)| *alias == id).map_or(id, |(_, id)| id);
+    let id = ALIASES
+        .iter()
+        .find(|(alias, _)| *alias == id)
+        .map_or(id, |(_, id)| id);
     TABLE.iter().find(|entry| entry.id == id).map(view)
 }
 
 fn view(entry: &Entry) -> ModelInfo {
     let (year, month, day) = entry.released;
-    let created_at = Utc.with_ymd_and_hms(year, month, day, 0, 0, 0).earliest().unwrap_or_default();
+    let created_at = Utc
+        .with_ymd_and_hms(year, month, day, 0, 0, 0)
+        .earliest()
+        .unwrap_or_default();
     ModelInfo {
         id: entry.id.to_owned(),
         kind: ModelTag::Value,
@@ -77,6 +91,10 @@ mod tests {
     fn the_table_is_newest_first_and_aliases_lead_into_it() {
         let dates: Vec<Timestamp> = all().map(|model| model.created_at).collect();
         assert!(dates.is_sorted_by(|a, b| a >= b));
-        assert!(ALIASES.iter().all(|(alias, id)| find(alias).is_some_and(|model| model.id == *id)));
+        assert!(
+            ALIASES
+                .iter()
+                .all(|(alias, id)| find(alias).is_some_and(|model| model.id == *id))
+        );
     }
 }

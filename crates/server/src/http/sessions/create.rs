@@ -28,7 +28,11 @@ pub(in crate::http) async fn create(
     let row = row(&app, &caller, &request, &agent, &config)?;
     let shown = super::view(&row)?;
     let (workspace, id, waits) = (row.workspace_id.clone(), row.id.clone(), !queued.is_empty());
-    app.store.sessions().create(row, queued).await.map_err(|error| refusal(error, &request))?;
+    app.store
+        .sessions()
+        .create(row, queued)
+        .await
+        .map_err(|error| refusal(error, &request))?;
     if waits {
         app.sessions.wake(&workspace, &id);
     }
@@ -36,9 +40,18 @@ pub(in crate::http) async fn create(
 }
 
 /// The agent as this session uses it.
-async fn snapshot(app: &App, caller: &Caller, request: &CreateSession) -> Result<SessionAgent, ApiError> {
+async fn snapshot(
+    app: &App,
+    caller: &Caller,
+    request: &CreateSession,
+) -> Result<SessionAgent, ApiError> {
     let (id, version) = (&request.agent.id, request.agent.version);
-    let row = app.store.agents().get(&caller.workspace, id, version).await?.ok_or_else(|| agents::not_found(id))?;
+    let row = app
+        .store
+        .agents()
+        .get(&caller.workspace, id, version)
+        .await?
+        .ok_or_else(|| agents::not_found(id))?;
     if row.archived_at.is_some() {
         return Err(agent_archived());
     }
@@ -47,8 +60,17 @@ async fn snapshot(app: &App, caller: &Caller, request: &CreateSession) -> Result
 }
 
 /// The environment's configuration as it is now.
-async fn configuration(app: &App, caller: &Caller, id: &str) -> Result<environment::Config, ApiError> {
-    let row = app.store.environments().get(&caller.workspace, id).await?.ok_or_else(|| environments::not_found(id))?;
+async fn configuration(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+) -> Result<environment::Config, ApiError> {
+    let row = app
+        .store
+        .environments()
+        .get(&caller.workspace, id)
+        .await?
+        .ok_or_else(|| environments::not_found(id))?;
     if row.archived_at.is_some() {
         return Err(environment_archived());
     }
@@ -56,7 +78,11 @@ async fn configuration(app: &App, caller: &Caller, id: &str) -> Result<environme
 }
 
 fn queue(app: &App, request: &CreateSession) -> Vec<Queued> {
-    request.initial_events.iter().map(|event| session::queued(event, app.ids.mint(Prefix::Event))).collect()
+    request
+        .initial_events
+        .iter()
+        .map(|event| session::queued(event, app.ids.mint(Prefix::Event)))
+        .collect()
 }
 
 fn row(
@@ -68,7 +94,11 @@ fn row(
 ) -> Result<SessionRow, ApiError> {
     let at = app.clock.now();
     let id = app.ids.mint(Prefix::Session);
-    let status = if request.initial_events.is_empty() { Status::Idle } else { Status::Running };
+    let status = if request.initial_events.is_empty() {
+        Status::Idle
+    } else {
+        Status::Running
+    };
     Ok(SessionRow {
         claude_session: session::uuid_of(&id),
         id,
@@ -102,7 +132,9 @@ fn refusal(error: CreateSessionError, request: &CreateSession) -> ApiError {
         CreateSessionError::AgentArchived => agent_archived(),
         CreateSessionError::EnvironmentNotFound => environments::not_found(&request.environment_id),
         CreateSessionError::EnvironmentArchived => environment_archived(),
-        CreateSessionError::TooMany { limit } => ApiError::invalid(format!("initial_events: at most {limit} items")),
+        CreateSessionError::TooMany { limit } => {
+            ApiError::invalid(format!("initial_events: at most {limit} items"))
+        }
         duplicate @ CreateSessionError::Duplicate => ApiError::internal(duplicate),
         CreateSessionError::Store(error) => error.into(),
     }

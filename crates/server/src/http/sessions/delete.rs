@@ -19,5 +19,8 @@ pub(in crate::http) async fn delete(
     query.finish()?;
     let deleted = app.sessions.delete(&caller.workspace, &id).await;
     deleted.map_err(|error| super::refusal(error, &id, "deleted"))?;
-    Ok(Json(Deleted { id, kind: "session_deleted".to_owned() }))
+    Ok(Json(Deleted {
+        id,
+        kind: "session_deleted".to_owned(),
+    }))
 }

@@ -29,7 +29,10 @@ pub(in crate::http) async fn list(
     };
     for key in ["deployment_id", "memory_store_id"] {
         if query.text(key)?.is_some() {
-            return Err(ApiError::invalid(format!("{key}: {}", api::read::NOT_SERVED)));
+            return Err(ApiError::invalid(format!(
+                "{key}: {}",
+                api::read::NOT_SERVED
+            )));
         }
     }
     query.finish()?;
@@ -37,14 +40,27 @@ pub(in crate::http) async fn list(
         return Err(ApiError::invalid("agent_version: only goes with agent_id"));
     }
     let page = app.store.sessions().list(&caller.workspace, wanted).await?;
-    let data = page.rows.iter().map(super::view).collect::<Result<_, _>>()?;
-    Ok(Json(BidirectionalPage { data, next_page: page.next, prev_page: page.prev }))
+    let data = page
+        .rows
+        .iter()
+        .map(super::view)
+        .collect::<Result<_, _>>()?;
+    Ok(Json(BidirectionalPage {
+        data,
+        next_page: page.next,
+        prev_page: page.prev,
+    }))
 }
 
 fn statuses(query: &mut Query) -> Result<Vec<Status>, ApiError> {
     let parse = |name: String| {
         let known = "`idle`, `running`, `rescheduling`, `terminated`";
-        let refuse = |_| ApiError::invalid(format!("statuses[]: must be one of {known}, got {}", quoted(&name)));
+        let refuse = |_| {
+            ApiError::invalid(format!(
+                "statuses[]: must be one of {known}, got {}",
+                quoted(&name)
+            ))
+        };
         name.parse().map_err(refuse)
     };
     query.list("statuses").into_iter().map(parse).collect()

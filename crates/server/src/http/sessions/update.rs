@@ -29,9 +29,16 @@ pub(in crate::http) async fn update(
     extract::Json(request): extract::Json<UpdateSession>,
 ) -> Result<Json<Session>, ApiError> {
     query.finish()?;
-    let row = app.store.sessions().get(&caller.workspace, &id).await?.ok_or_else(|| super::not_found(&id))?;
+    let row = app
+        .store
+        .sessions()
+        .get(&caller.workspace, &id)
+        .await?
+        .ok_or_else(|| super::not_found(&id))?;
     let session = super::view(&row)?;
-    let Some(change) = merge(&session, request)? else { return Ok(Json(session)) };
+    let Some(change) = merge(&session, request)? else {
+        return Ok(Json(session));
+    };
     let changed = app.sessions.update(&caller.workspace, &id, change).await;
     let row = changed.map_err(|error| super::refusal(error, &id, "changed"))?;
     super::view(&row).map(Json)
@@ -83,7 +90,9 @@ impl Change {
         if *metadata != session.metadata {
             self.update.metadata = Some(json(metadata)?);
             // The contract leaves the map out when it was cleared.
-            self.metadata = (!metadata.is_empty()).then(|| value(metadata)).transpose()?;
+            self.metadata = (!metadata.is_empty())
+                .then(|| value(metadata))
+                .transpose()?;
             self.changed = true;
         }
         Ok(())
@@ -107,9 +116,21 @@ impl Change {
     }
 
     fn finish(self) -> Option<SessionChange> {
-        let Change { update, agent, title, metadata, budget, changed } = self;
+        let Change {
+            update,
+            agent,
+            title,
+            metadata,
+            budget,
+            changed,
+        } = self;
         let changed = changed || agent.is_some() || title.is_some() || budget.is_some();
-        let shown = Body::SessionUpdated { agent, title, metadata, budget };
+        let shown = Body::SessionUpdated {
+            agent,
+            title,
+            metadata,
+            budget,
+        };
         changed.then_some(SessionChange { update, shown })
     }
 }
@@ -120,9 +141,15 @@ fn check_budget(session: &Session, budget: &BudgetLimit) -> Result<(), ApiError>
         let rule = "budget_create_only: budget: this session has none, and one can only be set at creation";
         return Err(ApiError::invalid(rule).with_code("budget_create_only"));
     }
-    let used = session.usage.list_cost.as_ref().map_or(0, api::money::MonetaryAmount::cents);
+    let used = session
+        .usage
+        .list_cost
+        .as_ref()
+        .map_or(0, api::money::MonetaryAmount::cents);
     if budget.max_list_cost.cents() <= used {
-        let rule = format!("budget_not_raised: budget: must be above the {used} cents that the session has used");
+        let rule = format!(
+            "budget_not_raised: budget: must be above the {used} cents that the session has used"
+        );
         return Err(ApiError::invalid(rule).with_code("budget_not_raised"));
     }
     Ok(())
