@@ -21,12 +21,24 @@ const STAND_IN: &[u8] = b"#!/bin/sh\necho >&0\nread line\n";
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == HELPER_COMMAND) {
+    if arguments
+        .first()
+        .is_some_and(|first| first == HELPER_COMMAND)
+    {
         return oci::helper_main(&arguments[1..]);
     }
-    let rounds = arguments.first().and_then(|n| n.to_str()?.parse().ok()).unwrap_or(40);
-    let runtime = arguments.get(1).and_then(|name| name.to_str()).unwrap_or("embedded").to_owned();
-    let guest = arguments.get(2).map(|path| std::fs::read(path).expect("the guest can be read"));
+    let rounds = arguments
+        .first()
+        .and_then(|n| n.to_str()?.parse().ok())
+        .unwrap_or(40);
+    let runtime = arguments
+        .get(1)
+        .and_then(|name| name.to_str())
+        .unwrap_or("embedded")
+        .to_owned();
+    let guest = arguments
+        .get(2)
+        .map(|path| std::fs::read(path).expect("the guest can be read"));
     let guest: &'static [u8] = guest.map_or(STAND_IN, |bytes| Vec::leak(bytes));
     let threads = tokio::runtime::Runtime::new().expect("a runtime starts");
     match threads.block_on(measure(rounds, &runtime, guest)) {
@@ -69,12 +81,33 @@ async fn measure(rounds: u32, runtime: &str, guest: &'static [u8]) -> Result<(),
         let start = Instant::now();
         provider.destroy(&id).await?;
         gone.push(start.elapsed());
-        bwrap.push(run(Command::new("bwrap").args(["--unshare-all", "--ro-bind", "/usr", "/usr"])
-            .args(["--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib"])
-            .args(["--symlink", "usr/lib64", "/lib64", "--proc", "/proc", "--dev", "/dev", "true"]))?);
+        bwrap.push(run(Command::new("bwrap")
+            .args(["--unshare-all", "--ro-bind", "/usr", "/usr"])
+            .args([
+                "--symlink",
+                "usr/bin",
+                "/bin",
+                "--symlink",
+                "usr/lib",
+                "/lib",
+            ])
+            .args([
+                "--symlink",
+                "usr/lib64",
+                "/lib64",
+                "--proc",
+                "/proc",
+                "--dev",
+                "/dev",
+                "true",
+            ]))?);
         if runc {
             let name = format!("hostel-bench-{round}");
-            rivals.push(run(Command::new("runc").arg("run").arg("--bundle").arg(bundle.path()).arg(name))?);
+            rivals.push(run(Command::new("runc")
+                .arg("run")
+                .arg("--bundle")
+                .arg(bundle.path())
+                .arg(name))?);
         }
     }
     show("create returned", returned);
@@ -87,7 +120,10 @@ async fn measure(rounds: u32, runtime: &str, guest: &'static [u8]) -> Result<(),
 
 fn run(command: &mut Command) -> Result<Duration, Box<dyn Error>> {
     let start = Instant::now();
-    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status()?;
+    let status = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status()?;
     if !status.success() {
         return Err(format!("{command:?} ended with {status}").into());
     }
@@ -96,7 +132,10 @@ fn run(command: &mut Command) -> Result<Duration, Box<dyn Error>> {
 
 /// `runc spec`, with the root that our sandboxes have and `true`.
 fn runc_bundle(directory: &Path, data: &Path) -> Result<bool, Box<dyn Error>> {
-    let spec = Command::new("runc").arg("spec").current_dir(directory).status();
+    let spec = Command::new("runc")
+        .arg("spec")
+        .current_dir(directory)
+        .status();
     if !spec.is_ok_and(|status| status.success()) {
         return Ok(false);
     }
@@ -117,14 +156,21 @@ fn runc_bundle(directory: &Path, data: &Path) -> Result<bool, Box<dyn Error>> {
 }
 
 fn host_root(data: &Path) -> Result<PathBuf, Box<dyn Error>> {
-    let roots = std::fs::read_dir(data.join("rootfs"))?.flatten().map(|entry| entry.path());
+    let roots = std::fs::read_dir(data.join("rootfs"))?
+        .flatten()
+        .map(|entry| entry.path());
     let host = |path: &PathBuf| path.to_string_lossy().contains("/host-");
-    roots.into_iter().find(host).ok_or_else(|| "the provider made no root".into())
+    roots
+        .into_iter()
+        .find(host)
+        .ok_or_else(|| "the provider made no root".into())
 }
 
 fn show(what: &str, mut times: Vec<Duration>) {
     times.sort();
-    let Some(median) = times.get(times.len() / 2) else { return };
+    let Some(median) = times.get(times.len() / 2) else {
+        return;
+    };
     let least = times[0];
     let high = times[times.len() * 95 / 100];
     println!("{what:24} median {median:>9.2?}  least {least:>9.2?}  p95 {high:>9.2?}");

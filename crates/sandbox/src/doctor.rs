@@ -1,15 +1,270 @@
 //! What this host can do for sandboxes, and what to install for more.
+//!
+//! Looking is quick and never fails: what cannot be read counts as not there. It proves
+//! nothing: only [`crate::oci::Oci::probe`], which makes a container, does.
 
+use std::{fs, path::Path};
+
+use nix::unistd::geteuid;
 use serde::Serialize;
 
-/// What was found. Looking is quick and never fails.
+use crate::{
+    oci::{KNOWN, Layout, find, version},
+    provider::{DiskLimit, Isolation},
+};
+
+/// What was found.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// The kernel's release.
     pub kernel: String,
+    /// Whether the server is root here.
+    pub root: bool,
+    /// Kernel features that matter.
+    pub features: Features,
+    /// Control groups; `None` if none are mounted.
+    pub cgroups: Option<Cgroups>,
+    /// Runtimes, the one taken first.
+    pub runtimes: Vec<Runtime>,
+    /// How disks are limited.
+    pub disk: Disk,
+    /// What stands between a sandbox and this host, if one can be made.
+    pub isolation: Isolation,
+    /// What is missing, one sentence each, with the package that brings it.
+    pub advice: Vec<String>,
+}
+
+/// Kernel features.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Features {
+    /// User namespaces can be made.
+    pub user_namespaces: bool,
+    /// Processes can be named for good (Linux 5.3).
+    pub pidfd: bool,
+    /// Landlock is active.
+    pub landlock: bool,
+    /// System calls can be filtered.
+    pub seccomp: bool,
+    /// Several root directories can be laid over each other.
+    pub overlay: bool,
+    /// Images can be mounted.
+    pub loop_devices: bool,
+    /// Hardware virtualisation is offered.
+    pub kvm: bool,
+}
+
+/// Control groups.
+#[derive(Clone, Debug, Serialize)]
+pub struct Cgroups {
+    /// `v1`, `hybrid` or `v2`.
+    pub version: &'static str,
+    /// What can be limited.
+    pub controllers: Vec<String>,
+}
+
+/// One runtime.
+#[derive(Clone, Debug, Serialize)]
+pub struct Runtime {
+    /// Its name, as the configuration takes it.
+    pub name: &'static str,
+    /// Its version; `None` if it is not installed or does not run.
+    pub version: Option<String>,
+    /// Whether it is the default.
+    pub taken: bool,
+    /// Why, or why not.
+    pub reason: String,
+}
+
+/// How disks are limited.
+#[derive(Clone, Debug, Serialize)]
+pub struct Disk {
+    /// The way that is taken.
+    pub taken: DiskLimit,
+    /// The ways that are not, with the reason.
+    pub others: Vec<String>,
 }
 
 /// Looks at this host.
 pub fn report() -> Report {
-    Report { kernel: String::new() }
+    let kernel = read("/proc/sys/kernel/osrelease");
+    let root = geteuid().is_root();
+    let features = features(&kernel);
+    let disk = disk(root, features.loop_devices);
+    let cgroups = Layout::detect().map(|layout| Cgroups {
+        version: match &layout {
+            Layout::V2(_) => "v2",
+            Layout::V1 { .. } if layout.is_hybrid() => "hybrid",
+            Layout::V1 { .. } => "v1",
+        },
+        controllers: layout.controllers(),
+    });
+    let isolation = if features.user_namespaces || !root {
+        Isolation::UserNamespace
+    } else {
+        Isolation::Namespaces
+    };
+    let advice = advice(root, &features, cgroups.as_ref(), &disk);
+    Report {
+        kernel,
+        root,
+        features,
+        cgroups,
+        runtimes: runtimes(),
+        disk,
+        isolation,
+        advice,
+    }
+}
+
+fn features(kernel: &str) -> Features {
+    let filesystems = read("/proc/filesystems");
+    Features {
+        user_namespaces: Path::new("/proc/self/ns/user").exists()
+            && read("/proc/sys/user/max_user_namespaces") != "0"
+            && read("/proc/sys/kernel/unprivileged_userns_clone") != "0",
+        pidfd: release(kernel) >= (5, 3),
+        landlock: read("/sys/kernel/security/lsm")
+            .split(',')
+            .any(|name| name == "landlock"),
+        seccomp: Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
+        // A module is loaded at the first use, so only its absence on disk would tell.
+        overlay: filesystems.contains("overlay")
+            || Path::new("/lib/modules")
+                .join(kernel)
+                .join("kernel/fs/overlayfs")
+                .exists(),
+        loop_devices: Path::new("/dev/loop-control").exists(),
+        kvm: Path::new("/dev/kvm").exists(),
+    }
+}
+
+fn runtimes() -> Vec<Runtime> {
+    let embedded = Runtime {
+        name: "embedded",
+        version: Some("libcontainer 0.7".to_owned()),
+        taken: true,
+        reason: "it is the default and needs nothing installed".to_owned(),
+    };
+    let others = KNOWN.into_iter().map(|name| {
+        let version = find(name).and_then(|path| version(&path));
+        let reason = if version.is_some() {
+            format!("it is taken only when asked for: runtime = \"{name}\"")
+        } else {
+            "it is not installed".to_owned()
+        };
+        Runtime {
+            name,
+            version,
+            taken: false,
+            reason,
+        }
+    });
+    std::iter::once(embedded).chain(others).collect()
+}
+
+fn disk(root: bool, loop_devices: bool) -> Disk {
+    let mkfs = find("mkfs.ext4").is_some();
+    let refusal = match (root, loop_devices, mkfs) {
+        (true, true, true) => None,
+        (false, ..) => Some("loop-ext4: only root may mount images"),
+        (_, false, _) => Some("loop-ext4: this kernel has no loop devices"),
+        (.., false) => Some("loop-ext4: mkfs.ext4 is not installed"),
+    };
+    let never = "project quota and btrfs subvolumes: not supported";
+    match refusal {
+        None => Disk {
+            taken: DiskLimit::LoopExt4,
+            others: vec![
+                "tmpfs: it would count as the sandbox's memory".into(),
+                never.into(),
+            ],
+        },
+        Some(reason) => Disk {
+            taken: DiskLimit::Tmpfs,
+            others: vec![reason.into(), never.into()],
+        },
+    }
+}
+
+fn advice(root: bool, features: &Features, cgroups: Option<&Cgroups>, disk: &Disk) -> Vec<String> {
+    let mut advice = Vec::new();
+    if !root {
+        advice.push("run the server as root for limits and user ids of the sandboxes' own".into());
+    }
+    if !features.user_namespaces {
+        advice.push("allow user namespaces: sysctl user.max_user_namespaces=10000".into());
+    }
+    if root && disk.taken == DiskLimit::Tmpfs {
+        advice
+            .push("for disks outside of memory install e2fsprogs and load the module loop".into());
+    }
+    let has =
+        |name: &str| cgroups.is_some_and(|found| found.controllers.iter().any(|have| have == name));
+    for name in ["memory", "pids", "cpu"] {
+        if !has(name) {
+            advice.push(format!(
+                "enable the control group controller {name}: its limit cannot be kept"
+            ));
+        }
+    }
+    if find("runsc").is_none() {
+        advice
+            .push("for a kernel in user space install runsc (package runsc) and ask for it".into());
+    }
+    advice
+}
+
+/// Major and minor number of a kernel release.
+fn release(kernel: &str) -> (u32, u32) {
+    let mut numbers = kernel.split(|letter: char| !letter.is_ascii_digit());
+    let mut next = || {
+        numbers
+            .next()
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(0)
+    };
+    (next(), next())
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path)
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn release_numbers_are_compared_as_numbers() {
+        assert_eq!(release("6.18.44-fc-v595"), (6, 18));
+        assert!(release("5.10.0") > release("5.9.9"));
+        assert_eq!(release(""), (0, 0));
+    }
+
+    #[test]
+    fn exactly_one_runtime_is_taken() {
+        let report = report();
+        assert_eq!(
+            report
+                .runtimes
+                .iter()
+                .filter(|runtime| runtime.taken)
+                .count(),
+            1
+        );
+        assert!(
+            report
+                .runtimes
+                .iter()
+                .all(|runtime| !runtime.reason.is_empty())
+        );
+        assert!(
+            serde_json::to_string(&report)
+                .unwrap()
+                .contains(&report.kernel)
+        );
+    }
 }

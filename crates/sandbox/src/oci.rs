@@ -44,8 +44,8 @@ mod stage;
 mod sys;
 
 pub(crate) use cgroup::Layout;
-pub(crate) use runtime::{KNOWN, find, version};
 pub use probe::ProbeError;
+pub(crate) use runtime::{KNOWN, find, version};
 
 /// The hidden subcommand of our own binary that makes one container.
 pub const HELPER_COMMAND: &str = "sandbox-helper";
@@ -110,7 +110,9 @@ impl Oci {
     /// another one.
     pub async fn probe(config: Config) -> Result<Self, ProbeError> {
         let shared = probe::open(config).await?;
-        let provider = Self { shared: Arc::new(shared) };
+        let provider = Self {
+            shared: Arc::new(shared),
+        };
         probe::try_once(&provider).await?;
         Ok(provider)
     }
@@ -156,12 +158,14 @@ impl Provider for Oci {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ProviderError> + Send + 'static,
 ) -> Result<T, ProviderError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        Err(ProviderError::Host {
-            step: "finish work in a thread".to_owned(),
-            source: std::io::Error::other(error),
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| {
+            Err(ProviderError::Host {
+                step: "finish work in a thread".to_owned(),
+                source: std::io::Error::other(error),
+            })
         })
-    })
 }
 
 /// Adds what was being done to an input or output error.
@@ -173,5 +177,7 @@ fn host(step: impl Into<String>) -> impl FnOnce(std::io::Error) -> ProviderError
 /// The names of a directory's entries; none if it is not there.
 fn names(directory: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    entries.filter_map(|entry| entry.file_name().into_string().ok()).collect()
+    entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .collect()
 }

@@ -111,7 +111,12 @@ pub struct Resources {
 impl Default for Resources {
     fn default() -> Self {
         const GIB: u64 = 1 << 30;
-        Self { memory_bytes: GIB, cpu_millis: 1000, pids: 512, disk_bytes: 5 * GIB }
+        Self {
+            memory_bytes: GIB,
+            cpu_millis: 1000,
+            pids: 512,
+            disk_bytes: 5 * GIB,
+        }
     }
 }
 
@@ -286,7 +291,9 @@ impl FromStr for SandboxId {
         let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let fits = (1..=64).contains(&text.len()) && text.bytes().all(inner);
         let edges = !text.starts_with('-') && !text.ends_with('-');
-        (fits && edges).then(|| Self(text.to_owned())).ok_or(SandboxIdError)
+        (fits && edges)
+            .then(|| Self(text.to_owned()))
+            .ok_or(SandboxIdError)
     }
 }
 
@@ -329,7 +336,19 @@ mod tests {
 
     #[test]
     fn ids_that_could_mean_another_place_are_refused() {
-        for text in ["", ".", "..", "a/b", "A", "-a", "a-", "a_b", "a\n", "é", &"z".repeat(65)] {
+        for text in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "A",
+            "-a",
+            "a-",
+            "a_b",
+            "a\n",
+            "é",
+            &"z".repeat(65),
+        ] {
             assert!(text.parse::<SandboxId>().is_err(), "{text:?} was accepted");
         }
     }

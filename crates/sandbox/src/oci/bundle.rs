@@ -38,8 +38,13 @@ const MASKED: [&str; 23] = [
 ];
 
 /// Kernel files that may be read, never written.
-const READ_ONLY: [&str; 5] =
-    ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+const READ_ONLY: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
 
 /// Open files of one process: claude needs about a hundred.
 const OPEN_FILES: u64 = 4096;
@@ -66,7 +71,11 @@ pub(super) fn config(request: &Request, root: &Path, with_limits: bool) -> Value
 fn process(request: &Request) -> Value {
     // Without a range of ids there is one id to have, and the kernel calls it 0 until the
     // guest's program begins.
-    let user = if matches!(request.ids, Ids::Own) { 0 } else { AGENT };
+    let user = if matches!(request.ids, Ids::Own) {
+        0
+    } else {
+        AGENT
+    };
     let hard = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(_, hard)| hard);
     let files = OPEN_FILES.min(hard);
     json!({
@@ -136,7 +145,10 @@ fn namespaces(ids: Ids) -> Value {
     if matches!(ids, Ids::Range(_)) {
         kinds.push("user");
     }
-    kinds.into_iter().map(|kind| json!({ "type": kind })).collect()
+    kinds
+        .into_iter()
+        .map(|kind| json!({ "type": kind }))
+        .collect()
 }
 
 fn resources(limits: &Limits) -> Value {

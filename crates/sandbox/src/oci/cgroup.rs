@@ -24,8 +24,16 @@ pub(super) const CPU_PERIOD_US: u64 = 500_000;
 
 /// What devices may be used where version 1 asks: null, zero, full, random, urandom, tty, ptmx
 /// and terminals.
-const DEVICES: [&str; 8] =
-    ["c 1:3 rw", "c 1:5 rw", "c 1:7 rw", "c 1:8 rw", "c 1:9 rw", "c 5:0 rw", "c 5:2 rw", "c 136:* rw"];
+const DEVICES: [&str; 8] = [
+    "c 1:3 rw",
+    "c 1:5 rw",
+    "c 1:7 rw",
+    "c 1:8 rw",
+    "c 1:9 rw",
+    "c 5:0 rw",
+    "c 5:2 rw",
+    "c 136:* rw",
+];
 
 /// How long a removed group may stay busy with processes that are already dead.
 const RETRIES: u32 = 200;
@@ -56,14 +64,25 @@ impl Layout {
     pub fn parse(mountinfo: &str) -> Option<Self> {
         let (mut mounts, mut second) = (Vec::new(), None);
         for line in mountinfo.lines() {
-            let Some((left, right)) = line.split_once(" - ") else { continue };
-            let Some(point) = left.split(' ').nth(4).map(PathBuf::from) else { continue };
+            let Some((left, right)) = line.split_once(" - ") else {
+                continue;
+            };
+            let Some(point) = left.split(' ').nth(4).map(PathBuf::from) else {
+                continue;
+            };
             let mut right = right.split(' ');
             match right.next() {
                 Some("cgroup") => {
                     let options = right.nth(1).unwrap_or_default();
                     let known = |name: &&str| *name != "rw" && *name != "ro" && !name.contains('=');
-                    mounts.push((point, options.split(',').filter(known).map(str::to_owned).collect()));
+                    mounts.push((
+                        point,
+                        options
+                            .split(',')
+                            .filter(known)
+                            .map(str::to_owned)
+                            .collect(),
+                    ));
                 }
                 Some("cgroup2") => second = second.or(Some(point)),
                 _ => {}
@@ -93,7 +112,13 @@ impl Layout {
 
     /// Whether version 1 and 2 are mounted side by side.
     pub fn is_hybrid(&self) -> bool {
-        matches!(self, Self::V1 { unified: Some(_), .. })
+        matches!(
+            self,
+            Self::V1 {
+                unified: Some(_),
+                ..
+            }
+        )
     }
 
     fn of(&self, controller: &str) -> Option<&Path> {
@@ -109,9 +134,12 @@ impl Layout {
     /// Every hierarchy, used by us or by a runtime of the host.
     fn all(&self) -> Vec<&Path> {
         match self {
-            Self::V1 { mounts, unified } => {
-                mounts.iter().map(|(point, _)| point).chain(unified).map(PathBuf::as_path).collect()
-            }
+            Self::V1 { mounts, unified } => mounts
+                .iter()
+                .map(|(point, _)| point)
+                .chain(unified)
+                .map(PathBuf::as_path)
+                .collect(),
             Self::V2(root) => vec![root],
         }
     }
@@ -122,13 +150,20 @@ impl Cgroups {
     pub fn open(instance: &str) -> Result<Self, String> {
         let layout = Layout::detect().ok_or("no control groups are mounted")?;
         let controllers = layout.controllers();
-        let missing: Vec<_> =
-            NEEDED.into_iter().filter(|name| !controllers.iter().any(|have| have == name)).collect();
+        let missing: Vec<_> = NEEDED
+            .into_iter()
+            .filter(|name| !controllers.iter().any(|have| have == name))
+            .collect();
         if !missing.is_empty() {
             return Err(format!("the control groups lack {}", missing.join(", ")));
         }
-        let groups = Self { layout, instance: instance.to_owned() };
-        groups.prepare().map_err(|error| format!("control groups cannot be made: {error}"))?;
+        let groups = Self {
+            layout,
+            instance: instance.to_owned(),
+        };
+        groups
+            .prepare()
+            .map_err(|error| format!("control groups cannot be made: {error}"))?;
         Ok(groups)
     }
 
@@ -144,10 +179,15 @@ impl Cgroups {
 
     /// Makes the groups of `id` with its limits and tells which ones a process has to enter.
     pub fn make(&self, id: &str, resources: &Resources) -> io::Result<Vec<PathBuf>> {
-        let limits: Vec<_> = NEEDED.into_iter().map(|name| (name, self.limits(name, resources))).collect();
+        let limits: Vec<_> = NEEDED
+            .into_iter()
+            .map(|name| (name, self.limits(name, resources)))
+            .collect();
         let mut made = Vec::new();
         for (controller, values) in limits {
-            let Some(mount) = self.layout.of(controller) else { continue };
+            let Some(mount) = self.layout.of(controller) else {
+                continue;
+            };
             let group = self.at(mount, id);
             if !made.contains(&group) {
                 fs::create_dir_all(&group)?;
@@ -158,8 +198,7 @@ impl Cgroups {
             }
         }
         if let (Layout::V1 { .. }, Some(mount)) = (&self.layout, self.layout.of("devices")) {
-            // The rules are the same for all, so the groups of an instance share one.
-            made.push(mount.join("hostel").join(&self.instance));
+            made.push(self.devices(mount));
         }
         Ok(made)
     }
@@ -174,7 +213,10 @@ impl Cgroups {
             Layout::V2(_) => read("memory", "memory.events")?,
         };
         let pids = read("pids", "pids.events")?;
-        Some(LimitHits { oom_kills: keyed(&memory, "oom_kill"), pids_refused: keyed(&pids, "max") })
+        Some(LimitHits {
+            oom_kills: keyed(&memory, "oom_kill"),
+            pids_refused: keyed(&pids, "max"),
+        })
     }
 
     /// Kills everything in the groups of `id`. True if nothing was there.
@@ -202,6 +244,7 @@ impl Cgroups {
         for mount in self.layout.all() {
             // Fails, as it should, while anything is inside.
             let _ = fs::remove_dir(mount.join("hostel").join(&self.instance));
+            let _ = fs::remove_dir(self.devices(mount));
             let _ = fs::remove_dir(mount.join("hostel"));
         }
     }
@@ -210,10 +253,16 @@ impl Cgroups {
     pub fn ids(&self) -> Vec<String> {
         let names = |mount: &Path| {
             let directory = mount.join("hostel").join(&self.instance);
-            fs::read_dir(directory).into_iter().flatten().flatten().filter_map(|entry| {
-                let is_group = entry.file_type().is_ok_and(|kind| kind.is_dir());
-                is_group.then(|| entry.file_name().into_string().ok()).flatten()
-            })
+            fs::read_dir(directory)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter_map(|entry| {
+                    let is_group = entry.file_type().is_ok_and(|kind| kind.is_dir());
+                    is_group
+                        .then(|| entry.file_name().into_string().ok())
+                        .flatten()
+                })
         };
         let mut ids: Vec<_> = self.layout.all().into_iter().flat_map(names).collect();
         ids.sort();
@@ -225,8 +274,21 @@ impl Cgroups {
         mount.join("hostel").join(&self.instance).join(id)
     }
 
+    /// The rules for devices are the same for all sandboxes of an instance, so they share a
+    /// group. It lies beside the others: a runtime of the host makes groups of its own below
+    /// `hostel/<instance>`, with rules that ours would not allow.
+    fn devices(&self, mount: &Path) -> PathBuf {
+        mount
+            .join("hostel")
+            .join(format!("{}-devices", self.instance))
+    }
+
     fn existing(&self, id: &str) -> Vec<PathBuf> {
-        let groups = self.layout.all().into_iter().map(|mount| self.at(mount, id));
+        let groups = self
+            .layout
+            .all()
+            .into_iter()
+            .map(|mount| self.at(mount, id));
         groups.filter(|group| group.is_dir()).collect()
     }
 
@@ -246,10 +308,12 @@ impl Cgroups {
             }
             Layout::V1 { .. } => {
                 if let Some(mount) = self.layout.of("devices") {
-                    let group = ours(mount);
+                    let group = self.devices(mount);
                     fs::create_dir_all(&group)?;
                     put(&group.join("devices.deny"), "a")?;
-                    DEVICES.iter().try_for_each(|rule| put(&group.join("devices.allow"), rule))?;
+                    DEVICES
+                        .iter()
+                        .try_for_each(|rule| put(&group.join("devices.allow"), rule))?;
                 }
             }
         }
@@ -266,7 +330,11 @@ impl Cgroups {
                 let mut values = vec![("memory.limit_in_bytes", memory.clone())];
                 let swap = "memory.memsw.limit_in_bytes";
                 // Absent when the kernel does not account swap.
-                if self.layout.of("memory").is_some_and(|mount| mount.join(swap).exists()) {
+                if self
+                    .layout
+                    .of("memory")
+                    .is_some_and(|mount| mount.join(swap).exists())
+                {
                     values.push((swap, memory));
                 }
                 values
@@ -281,7 +349,9 @@ impl Cgroups {
                 values
             }
             (_, "pids") => vec![("pids.max", pids)],
-            (Layout::V1 { .. }, _) => vec![("cpu.cfs_period_us", period), ("cpu.cfs_quota_us", quota)],
+            (Layout::V1 { .. }, _) => {
+                vec![("cpu.cfs_period_us", period), ("cpu.cfs_quota_us", quota)]
+            }
             (Layout::V2(_), _) => vec![("cpu.max", format!("{quota} {period}"))],
         }
     }
@@ -300,24 +370,36 @@ fn put(file: &Path, value: &str) -> io::Result<()> {
 
 fn members(group: &Path) -> Vec<i32> {
     let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-    let below = subgroups(group).into_iter().flat_map(|group| members(&group));
-    text.lines().filter_map(|line| line.parse().ok()).chain(below).collect()
+    let below = subgroups(group)
+        .into_iter()
+        .flat_map(|group| members(&group));
+    text.lines()
+        .filter_map(|line| line.parse().ok())
+        .chain(below)
+        .collect()
 }
 
 fn subgroups(group: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(group).into_iter().flatten().flatten();
-    entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()).collect()
+    entries
+        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        .map(|entry| entry.path())
+        .collect()
 }
 
 /// A group stays busy for an instant after its last process has ended.
 fn remove(group: &Path) -> io::Result<()> {
-    subgroups(group).iter().try_for_each(|group| remove(group))?;
+    subgroups(group)
+        .iter()
+        .try_for_each(|group| remove(group))?;
     let mut left = RETRIES;
     loop {
         match fs::remove_dir(group) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if left == 0 || error.kind() != io::ErrorKind::ResourceBusy => return Err(error),
+            Err(error) if left == 0 || error.kind() != io::ErrorKind::ResourceBusy => {
+                return Err(error);
+            }
             Err(_) => left -= 1,
         }
         std::thread::sleep(std::time::Duration::from_millis(5));
@@ -326,7 +408,14 @@ fn remove(group: &Path) -> io::Result<()> {
 
 /// The number behind `key` in lines of `key number`.
 fn keyed(text: &str, key: &str) -> u64 {
-    let value = |line: &str| line.split_once(' ').filter(|(name, _)| *name == key)?.1.trim().parse().ok();
+    let value = |line: &str| {
+        line.split_once(' ')
+            .filter(|(name, _)| *name == key)?
+            .1
+            .trim()
+            .parse()
+            .ok()
+    };
     text.lines().find_map(value).unwrap_or(0)
 }
 
@@ -353,7 +442,10 @@ mod tests {
     #[test]
     fn second_version_is_read() {
         let text = "30 20 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate";
-        assert_eq!(Layout::parse(text), Some(Layout::V2("/sys/fs/cgroup".into())));
+        assert_eq!(
+            Layout::parse(text),
+            Some(Layout::V2("/sys/fs/cgroup".into()))
+        );
         assert_eq!(Layout::parse("22 1 8:1 / / rw - ext4 /dev/sda1 rw"), None);
     }
 

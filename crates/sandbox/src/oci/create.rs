@@ -52,10 +52,14 @@ type Excerpt = Arc<Mutex<String>>;
 
 pub(super) async fn create(shared: &Arc<Shared>, spec: &Spec) -> Result<Sandbox, ProviderError> {
     check(spec)?;
-    let _permit = shared.permits.acquire().await.map_err(|error| ProviderError::Host {
-        step: "wait for a processor".to_owned(),
-        source: io::Error::other(error),
-    })?;
+    let _permit = shared
+        .permits
+        .acquire()
+        .await
+        .map_err(|error| ProviderError::Host {
+            step: "wait for a processor".to_owned(),
+            source: io::Error::other(error),
+        })?;
     let hold = Arc::new(shared.lock(&spec.id).await);
     if let (DiskLimit::LoopExt4, bytes) = (shared.disk, spec.resources.disk_bytes) {
         make_template(shared, bytes).await?;
@@ -64,7 +68,11 @@ pub(super) async fn create(shared: &Arc<Shared>, spec: &Spec) -> Result<Sandbox,
     match launch(shared, &spec.id, &request).await {
         Ok(stream) => {
             let description = shared.description();
-            Ok(Sandbox { id: spec.id.clone(), stream: Box::new(stream), description })
+            Ok(Sandbox {
+                id: spec.id.clone(),
+                stream: Box::new(stream),
+                description,
+            })
         }
         Err(failed) => {
             destroy::destroy_held(shared, &spec.id).await?;
@@ -78,20 +86,32 @@ fn check(spec: &Spec) -> Result<(), ProviderError> {
     let wrong = |field, reason: String| Err(ProviderError::Spec { field, reason });
     let resources = &spec.resources;
     if resources.memory_bytes < LEAST_MEMORY {
-        return wrong("memory limit", format!("at least {LEAST_MEMORY} bytes are needed"));
+        return wrong(
+            "memory limit",
+            format!("at least {LEAST_MEMORY} bytes are needed"),
+        );
     }
     if resources.pids < LEAST_PIDS {
         return wrong("process limit", format!("at least {LEAST_PIDS} are needed"));
     }
     if resources.cpu_millis < LEAST_CPU {
-        return wrong("cpu limit", format!("at least {LEAST_CPU} thousandths are needed"));
+        return wrong(
+            "cpu limit",
+            format!("at least {LEAST_CPU} thousandths are needed"),
+        );
     }
     if resources.disk_bytes < disk::SMALLEST {
-        return wrong("disk limit", format!("at least {} bytes are needed", disk::SMALLEST));
+        return wrong(
+            "disk limit",
+            format!("at least {} bytes are needed", disk::SMALLEST),
+        );
     }
     let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
     if !(1..=64).contains(&spec.hostname.len()) || !spec.hostname.bytes().all(letter) {
-        return wrong("hostname", "it is 1 to 64 letters, digits, dots and hyphens".to_owned());
+        return wrong(
+            "hostname",
+            "it is 1 to 64 letters, digits, dots and hyphens".to_owned(),
+        );
     }
     if let Rootfs::Directory(path) | Rootfs::Tarball(path) = &spec.rootfs {
         check_path("root file system", path)?;
@@ -99,10 +119,15 @@ fn check(spec: &Spec) -> Result<(), ProviderError> {
     for mount in &spec.read_only {
         check_path("read-only mount", &mount.source)?;
         let inside = mount.target.strip_prefix(TOOLS).unwrap_or(Path::new(""));
-        let plain = inside.components().all(|part| matches!(part, Component::Normal(_)));
+        let plain = inside
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
         if !plain || inside.as_os_str().is_empty() || inside.starts_with(GUEST) {
             let shown = mount.target.display();
-            return wrong("read-only mount", format!("{shown} is not a free place below {TOOLS}"));
+            return wrong(
+                "read-only mount",
+                format!("{shown} is not a free place below {TOOLS}"),
+            );
         }
     }
     Ok(())
@@ -114,7 +139,10 @@ fn check_path(field: &'static str, path: &Path) -> Result<(), ProviderError> {
     let reason = if !path.is_absolute() {
         format!("{} is not an absolute path", path.display())
     } else if text.contains([':', ',', '\\']) {
-        format!("{} holds a colon, comma, backslash or bytes that are no text", path.display())
+        format!(
+            "{} holds a colon, comma, backslash or bytes that are no text",
+            path.display()
+        )
     } else if !path.exists() {
         format!("{} does not exist", path.display())
     } else {
@@ -130,9 +158,11 @@ async fn make_template(shared: &Arc<Shared>, bytes: u64) -> Result<(), ProviderE
     }
     let _one = shared.template.lock().await;
     blocking(move || {
-        disk::make_template(&directory, bytes).map(drop).map_err(|error| {
-            host("make a template for disks of this size")(io::Error::other(error))
-        })
+        disk::make_template(&directory, bytes)
+            .map(drop)
+            .map_err(|error| {
+                host("make a template for disks of this size")(io::Error::other(error))
+            })
     })
     .await
 }
@@ -150,7 +180,9 @@ async fn prepare(
         let directory = shared.directory(&spec.id);
         match fs::create_dir(&directory) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(ProviderError::InUse { id: spec.id.clone() });
+                return Err(ProviderError::InUse {
+                    id: spec.id.clone(),
+                });
             }
             made => made.map_err(host("make the sandbox's directory"))?,
         }
@@ -169,7 +201,9 @@ fn write_files(shared: &Shared, spec: &Spec, directory: &Path) -> Result<PathBuf
     let resources = &spec.resources;
     let id = spec.id.as_str();
     let cgroups = match &shared.cgroups {
-        Some(groups) => groups.make(id, resources).map_err(host("make control groups"))?,
+        Some(groups) => groups
+            .make(id, resources)
+            .map_err(host("make control groups"))?,
         None => Vec::new(),
     };
     let disk = match shared.disk {
@@ -181,10 +215,17 @@ fn write_files(shared: &Shared, spec: &Spec, directory: &Path) -> Result<PathBuf
             Disk::Image(image)
         }
     };
-    let guest = Bind { source: shared.guest.clone(), target: GUEST.into() };
+    let guest = Bind {
+        source: shared.guest.clone(),
+        target: GUEST.into(),
+    };
     let tools = spec.read_only.iter().map(|mount| Bind {
         source: mount.source.clone(),
-        target: mount.target.strip_prefix(TOOLS).unwrap_or(&mount.target).to_owned(),
+        target: mount
+            .target
+            .strip_prefix(TOOLS)
+            .unwrap_or(&mount.target)
+            .to_owned(),
     });
     let request = Request {
         id: id.to_owned(),
@@ -206,7 +247,8 @@ fn write_files(shared: &Shared, spec: &Spec, directory: &Path) -> Result<PathBuf
     };
     let path = directory.join("request.json");
     let text = serde_json::to_vec(&request).map_err(io::Error::other);
-    text.and_then(|text| fs::write(&path, text)).map_err(host("write the request"))?;
+    text.and_then(|text| fs::write(&path, text))
+        .map_err(host("write the request"))?;
     Ok(path)
 }
 
@@ -219,7 +261,10 @@ fn root(shared: &Shared, rootfs: &Rootfs) -> Result<Root, ProviderError> {
         Rootfs::Tarball(path) => rootfs::tarball(&directory, path).map_err(failed)?,
     };
     let points = rootfs::mount_points(&directory).map_err(failed)?;
-    Ok(Root { layers: vec![points, foreign], binds: Vec::new() })
+    Ok(Root {
+        layers: vec![points, foreign],
+        binds: Vec::new(),
+    })
 }
 
 /// Why there is no container, and what was said while making it.
@@ -253,8 +298,15 @@ impl Failed {
                 seconds: PATIENCE.as_secs(),
             },
             Reason::Runtime(reason) => {
-                let reason = if said.is_empty() { reason } else { format!("{reason}: {said}") };
-                ProviderError::Runtime { runtime: shared.runtime.clone(), reason }
+                let reason = if said.is_empty() {
+                    reason
+                } else {
+                    format!("{reason}: {said}")
+                };
+                ProviderError::Runtime {
+                    runtime: shared.runtime.clone(),
+                    reason,
+                }
             }
         }
     }
@@ -262,7 +314,10 @@ impl Failed {
 
 impl From<ProviderError> for Failed {
     fn from(error: ProviderError) -> Self {
-        Self { reason: Reason::Error(error), excerpt: None }
+        Self {
+            reason: Reason::Error(error),
+            excerpt: None,
+        }
     }
 }
 
@@ -297,7 +352,10 @@ async fn launch(shared: &Shared, id: &SandboxId, request: &Path) -> Result<UnixS
     };
     // Reaped here, so that whatever it started is ours to reap afterwards.
     let _ = child.kill().await;
-    Err(Failed { reason, excerpt: Some((excerpt, log)) })
+    Err(Failed {
+        reason,
+        excerpt: Some((excerpt, log)),
+    })
 }
 
 fn start(shared: &Shared, request: &Path, link: OwnedFd) -> io::Result<Child> {
@@ -305,7 +363,10 @@ fn start(shared: &Shared, request: &Path, link: OwnedFd) -> io::Result<Child> {
         .arg(HELPER_COMMAND)
         .arg(request)
         .env_clear()
-        .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        )
         .current_dir("/")
         .stdin(Stdio::from(link))
         .stdout(Stdio::piped())
@@ -320,7 +381,10 @@ fn start(shared: &Shared, request: &Path, link: OwnedFd) -> io::Result<Child> {
 async fn read_answer(answers: impl AsyncRead + Unpin) -> Result<Made, String> {
     let mut line = String::new();
     let mut reader = BufReader::new(answers.take(LONGEST_ANSWER));
-    reader.read_line(&mut line).await.map_err(|error| format!("no answer from the helper: {error}"))?;
+    reader
+        .read_line(&mut line)
+        .await
+        .map_err(|error| format!("no answer from the helper: {error}"))?;
     match serde_json::from_str(&line) {
         Ok(Answer::Made(made)) => Ok(made),
         Ok(Answer::Failed { reason }) => Err(reason),
@@ -337,7 +401,11 @@ fn keep(mut child: Child, log: tokio::task::JoinHandle<()>, pid: i32) -> Keeper 
         gone.send_replace(true);
         let _ = (&mut log.0).await;
     });
-    Keeper { helper_gone, task, pid }
+    Keeper {
+        helper_gone,
+        task,
+        pid,
+    }
 }
 
 struct AbortOnDrop(tokio::task::JoinHandle<()>);

@@ -35,7 +35,11 @@ pub(super) async fn destroy_held(
     id: &SandboxId,
 ) -> Result<(), ProviderError> {
     // Until the helper is gone the container is its child, and cannot be reaped by us.
-    let helper = shared.table().keepers.get(id).map(|keeper| keeper.helper_gone.clone());
+    let helper = shared
+        .table()
+        .keepers
+        .get(id)
+        .map(|keeper| keeper.helper_gone.clone());
     if let Some(mut helper) = helper {
         let _ = tokio::time::timeout(PATIENCE, helper.wait_for(|gone| *gone)).await;
     }
@@ -60,7 +64,11 @@ pub(super) fn list(shared: &Shared) -> Result<Vec<Observed>, ProviderError> {
         };
         Observed { id, phase }
     };
-    Ok(found.into_iter().filter_map(|name| name.parse().ok()).map(observe).collect())
+    Ok(found
+        .into_iter()
+        .filter_map(|name| name.parse().ok())
+        .map(observe)
+        .collect())
 }
 
 /// Kills, waits, reaps, and removes groups and files, in this order, so that what is left
@@ -70,16 +78,24 @@ pub(super) fn remove(shared: &Shared, id: &SandboxId) -> Result<(), ProviderErro
     let deadline = Instant::now() + PATIENCE;
     end_processes(shared, id, &directory, deadline)?;
     if let Some(groups) = &shared.cgroups {
-        groups.remove(id.as_str()).map_err(host("remove control groups"))?;
+        groups
+            .remove(id.as_str())
+            .map_err(host("remove control groups"))?;
     }
     let image = directory.join("disk.img");
     if image.exists() {
         wait(deadline, "letting go of the disk", || !attached(&image))?;
     }
     if let Maker::Program { state, .. } = &shared.maker {
-        absent_is_fine(fs::remove_dir_all(state.join(id.as_str())), "remove the runtime's state")?;
+        absent_is_fine(
+            fs::remove_dir_all(state.join(id.as_str())),
+            "remove the runtime's state",
+        )?;
     }
-    absent_is_fine(fs::remove_dir_all(&directory), "remove the sandbox's directory")?;
+    absent_is_fine(
+        fs::remove_dir_all(&directory),
+        "remove the sandbox's directory",
+    )?;
     shared.table().release(id);
     Ok(())
 }
@@ -105,7 +121,11 @@ fn end_processes(
             }
             process::reap_adopted(&shared.table().pids());
         }
-        quiet & shared.cgroups.as_ref().is_none_or(|groups| groups.kill(id.as_str()))
+        quiet
+            & shared
+                .cgroups
+                .as_ref()
+                .is_none_or(|groups| groups.kill(id.as_str()))
     })?;
     // A runtime may keep more than processes: it cleans up after what we have just ended.
     if let Maker::Program { path, state, .. } = &shared.maker
@@ -126,9 +146,13 @@ fn record(directory: &Path) -> Option<Made> {
 /// Whether a loop device still holds the image: the kernel unmounts a dead sandbox's disk a
 /// moment after its last process is gone.
 fn attached(image: &Path) -> bool {
-    let loops = names(Path::new("/sys/block")).into_iter().filter(|name| name.starts_with("loop"));
+    let loops = names(Path::new("/sys/block"))
+        .into_iter()
+        .filter(|name| name.starts_with("loop"));
     let files = loops.map(|name| format!("/sys/block/{name}/loop/backing_file"));
-    files.filter_map(|file| fs::read_to_string(file).ok()).any(|path| Path::new(path.trim_end()) == image)
+    files
+        .filter_map(|file| fs::read_to_string(file).ok())
+        .any(|path| Path::new(path.trim_end()) == image)
 }
 
 fn wait(
@@ -138,7 +162,10 @@ fn wait(
 ) -> Result<(), ProviderError> {
     while !done() {
         if Instant::now() > deadline {
-            return Err(ProviderError::TimedOut { step, seconds: PATIENCE.as_secs() });
+            return Err(ProviderError::TimedOut {
+                step,
+                seconds: PATIENCE.as_secs(),
+            });
         }
         thread::sleep(LOOK);
     }

@@ -121,10 +121,25 @@ fn mkfs(image: &Path, tree: &Path, size: u64, inodes: u64) -> Result<(), Templat
     let _ = fs::remove_file(image);
     File::create(image)?.set_len(size.next_multiple_of(BLOCK))?;
     let output = Command::new("mkfs.ext4")
-        .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin")
-        .args(["-q", "-F", "-b", "4096", "-m", "0", "-O", "^has_journal,^resize_inode"])
+        .env(
+            "PATH",
+            "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin",
+        )
+        .args([
+            "-q",
+            "-F",
+            "-b",
+            "4096",
+            "-m",
+            "0",
+            "-O",
+            "^has_journal,^resize_inode",
+        ])
         // Packed metadata is few pieces to copy; what is not written is not copied at all.
-        .args(["-E", "lazy_itable_init=1,nodiscard,packed_meta_blocks=1,root_owner=0:0"])
+        .args([
+            "-E",
+            "lazy_itable_init=1,nodiscard,packed_meta_blocks=1,root_owner=0:0",
+        ])
         .args(["-N", &inodes.to_string(), "-d"])
         .args([tree, image])
         .stdin(Stdio::null())
@@ -133,7 +148,9 @@ fn mkfs(image: &Path, tree: &Path, size: u64, inodes: u64) -> Result<(), Templat
     if output.status.success() {
         return Ok(());
     }
-    Err(TemplateError::Failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()))
+    Err(TemplateError::Failed(
+        String::from_utf8_lossy(&output.stderr).trim().to_owned(),
+    ))
 }
 
 /// What a user can fill, from the superblock: free blocks without those ext4 keeps.

@@ -32,7 +32,12 @@ pub(super) fn bring_up_loopback(pid: i32) -> io::Result<()> {
         SockFlag::SOCK_CLOEXEC,
         SockProtocol::NetlinkRoute,
     )?;
-    sendto(route.as_raw_fd(), &link_up(), &NetlinkAddr::new(0, 0), MsgFlags::empty())?;
+    sendto(
+        route.as_raw_fd(),
+        &link_up(),
+        &NetlinkAddr::new(0, 0),
+        MsgFlags::empty(),
+    )?;
     let mut answer = [0; 128];
     let length = recv(route.as_raw_fd(), &mut answer, MsgFlags::empty())?;
     outcome(&answer[..length])
@@ -60,7 +65,11 @@ fn outcome(answer: &[u8]) -> io::Result<()> {
         .and_then(|bytes| bytes.try_into().ok())
         .map(i32::from_ne_bytes)
         .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a netlink answer cut short"))?;
-    if code == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(-code)) }
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(-code))
+    }
 }
 
 #[cfg(test)]

@@ -30,8 +30,12 @@ use crate::provider::{
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Limits of the trial sandbox.
-const TRIAL: Resources =
-    Resources { memory_bytes: 256 << 20, cpu_millis: 1000, pids: 64, disk_bytes: disk::SMALLEST };
+const TRIAL: Resources = Resources {
+    memory_bytes: 256 << 20,
+    cpu_millis: 1000,
+    pids: 64,
+    disk_bytes: disk::SMALLEST,
+};
 
 /// Why this host cannot be used as asked.
 #[derive(Debug, thiserror::Error)]
@@ -106,14 +110,18 @@ pub(super) async fn try_once(provider: &Oci) -> Result<(), ProbeError> {
     if began {
         return Ok(());
     }
-    Err(ProbeError::Silent { runtime: provider.shared.runtime.clone() })
+    Err(ProbeError::Silent {
+        runtime: provider.shared.runtime.clone(),
+    })
 }
 
 /// The first process carries the guest's path among its arguments once the program has begun;
 /// a runtime with a kernel of its own shows no such process, and is taken at its word as long
 /// as the link stays open.
 async fn wait_for_guest(record: &Path, mut stream: crate::GuestStream) -> bool {
-    let Some(made) = fs::read(record).ok().and_then(|text| serde_json::from_slice::<Made>(&text).ok())
+    let Some(made) = fs::read(record)
+        .ok()
+        .and_then(|text| serde_json::from_slice::<Made>(&text).ok())
     else {
         return false;
     };
@@ -122,11 +130,18 @@ async fn wait_for_guest(record: &Path, mut stream: crate::GuestStream) -> bool {
     let mut byte = [0];
     while started.elapsed() < PATIENCE {
         let line = fs::read(format!("/proc/{}/cmdline", made.pid)).unwrap_or_default();
-        if line.split(|byte| *byte == 0).any(|argument| argument == guest.as_bytes()) {
+        if line
+            .split(|byte| *byte == 0)
+            .any(|argument| argument == guest.as_bytes())
+        {
             return true;
         }
         let kernel = line.windows(5).any(|part| part == b"runsc");
-        let look = if kernel { Duration::from_secs(2) } else { Duration::from_millis(2) };
+        let look = if kernel {
+            Duration::from_secs(2)
+        } else {
+            Duration::from_millis(2)
+        };
         match tokio::time::timeout(look, stream.read(&mut byte)).await {
             Ok(Ok(0) | Err(_)) => return false,
             Err(_) if !kernel => {}
@@ -147,7 +162,9 @@ fn prepare(config: &Config) -> Result<Shared, ProbeError> {
         Ok(groups) => Some(groups),
         Err(reason) if root => return Err(ProbeError::Limits { reason }),
         Err(reason) => {
-            lost.push(format!("memory, cpu and process limits are not kept: {reason}"));
+            lost.push(format!(
+                "memory, cpu and process limits are not kept: {reason}"
+            ));
             None
         }
     };
@@ -200,7 +217,9 @@ fn identity(root: bool, base: u32, lost: &mut Vec<String>) -> Identity {
     let allowed = fs::read_to_string("/proc/sys/user/max_user_namespaces");
     let none = allowed.is_ok_and(|text| text.trim() == "0");
     if none || !Path::new("/proc/self/ns/user").exists() {
-        lost.push("sandboxes have no user ids of their own: this kernel gives no user namespaces".into());
+        lost.push(
+            "sandboxes have no user ids of their own: this kernel gives no user namespaces".into(),
+        );
         return Identity::Shared;
     }
     Identity::Ranges(base)
@@ -215,18 +234,29 @@ fn choose(
     let RuntimeChoice::Named(name) = &config.runtime else {
         return Ok((Maker::Embedded, "embedded libcontainer 0.7".to_owned()));
     };
-    let refuse = |reason: String| ProbeError::Runtime { name: name.clone(), reason };
+    let refuse = |reason: String| ProbeError::Runtime {
+        name: name.clone(),
+        reason,
+    };
     if !runtime::KNOWN.contains(&name.as_str()) {
-        return Err(refuse(format!("only {} are supported", runtime::KNOWN.join(", "))));
+        return Err(refuse(format!(
+            "only {} are supported",
+            runtime::KNOWN.join(", ")
+        )));
     }
     if !root {
-        return Err(refuse("it is used as root only; the embedded runtime works without".into()));
+        return Err(refuse(
+            "it is used as root only; the embedded runtime works without".into(),
+        ));
     }
     let path = runtime::find(name).ok_or_else(|| refuse("it is not installed".into()))?;
     let version = runtime::version(&path).ok_or_else(|| refuse("it does not run".into()))?;
     let state = data_directory.join("runtime").join(name);
     fs::create_dir_all(&state).map_err(data("make the runtime's state directory"))?;
-    Ok((runtime::maker(name, path, state, cgroups.map(Cgroups::layout)), version))
+    Ok((
+        runtime::maker(name, path, state, cgroups.map(Cgroups::layout)),
+        version,
+    ))
 }
 
 fn choose_disk(
@@ -239,7 +269,10 @@ fn choose_disk(
         match try_image(data_directory, root) {
             Ok(()) => return Ok(DiskLimit::LoopExt4),
             Err(reason) if asked.is_some() => {
-                return Err(ProbeError::Disk { disk: "a loop image", reason });
+                return Err(ProbeError::Disk {
+                    disk: "a loop image",
+                    reason,
+                });
             }
             Err(reason) => lost.push(format!("disks are in memory and count as it: {reason}")),
         }
@@ -255,10 +288,14 @@ fn try_image(data_directory: &Path, root: bool) -> Result<(), String> {
         return Err("this kernel has no loop devices".to_owned());
     }
     let directory = data_directory.join("disks");
-    disk::make_template(&directory, TRIAL.disk_bytes).map(drop).map_err(|error| match error {
-        disk::TemplateError::Run(_) => "mkfs.ext4 is not installed (package e2fsprogs)".to_owned(),
-        other => other.to_string(),
-    })
+    disk::make_template(&directory, TRIAL.disk_bytes)
+        .map(drop)
+        .map_err(|error| match error {
+            disk::TemplateError::Run(_) => {
+                "mkfs.ext4 is not installed (package e2fsprogs)".to_owned()
+            }
+            other => other.to_string(),
+        })
 }
 
 /// The slots of sandboxes that an earlier server left behind.
@@ -266,8 +303,13 @@ fn known_slots(data_directory: &Path, base: u32) -> Table {
     let mut table = Table::default();
     let mut seen = BTreeSet::new();
     for name in names(&data_directory.join("sandboxes")) {
-        let path = data_directory.join("sandboxes").join(&name).join("request.json");
-        let request = fs::read(path).ok().and_then(|text| serde_json::from_slice::<Request>(&text).ok());
+        let path = data_directory
+            .join("sandboxes")
+            .join(&name)
+            .join("request.json");
+        let request = fs::read(path)
+            .ok()
+            .and_then(|text| serde_json::from_slice::<Request>(&text).ok());
         let (Some(Ids::Range(first)), Ok(id)) = (request.map(|request| request.ids), name.parse())
         else {
             continue;
@@ -281,7 +323,10 @@ fn known_slots(data_directory: &Path, base: u32) -> Table {
 }
 
 fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 fn data(step: &'static str) -> impl FnOnce(io::Error) -> ProbeError {

@@ -1,10 +1,6 @@
 //! Processes by number, without ever hitting a stranger that got the same number later.
 
-use std::{
-    fs, io,
-    os::unix::ffi::OsStrExt,
-    path::Path,
-};
+use std::{fs, io, os::unix::ffi::OsStrExt, path::Path};
 
 use nix::{
     errno::Errno,
@@ -38,8 +34,12 @@ pub(super) fn lives(made: Made) -> bool {
 pub(super) fn kill(made: Made) {
     // The descriptor pins the process: checked after it was opened, the number cannot have
     // passed to another one in between.
-    let Some(pid) = rustix::process::Pid::from_raw(made.pid) else { return };
-    let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+    let Some(pid) = rustix::process::Pid::from_raw(made.pid) else {
+        return;
+    };
+    let Ok(descriptor) = pidfd_open(pid, PidfdFlags::empty()) else {
+        return;
+    };
     if started(made.pid).is_ok_and(|started| started == made.started) {
         let _ = pidfd_send_signal(&descriptor, Signal::KILL);
     }
@@ -71,11 +71,13 @@ pub(super) fn gone(made: Made) -> bool {
 /// `kept`. A child that we started ourselves is in our session, and in our process group or
 /// leader of its own; an adopted one never is.
 pub(super) fn reap_adopted(kept: &[i32]) {
-    let (Ok(session), group) = (getsid(None), getpgrp()) else { return };
+    let (Ok(session), group) = (getsid(None), getpgrp()) else {
+        return;
+    };
     for pid in children() {
         let Ok(stat) = stat(pid) else { continue };
-        let started_here = stat.session == session.as_raw()
-            && (stat.group == group.as_raw() || stat.group == pid);
+        let started_here =
+            stat.session == session.as_raw() && (stat.group == group.as_raw() || stat.group == pid);
         if stat.state == b'Z' && !started_here && !kept.contains(&pid) {
             reap(pid);
         }
@@ -88,7 +90,9 @@ pub(super) fn naming(directory: &Path) -> Vec<i32> {
     let names = |pid: &i32| {
         fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {
             line.split(|byte| *byte == 0).any(|argument| {
-                argument.strip_prefix(wanted).is_some_and(|rest| rest.first() == Some(&b'/'))
+                argument
+                    .strip_prefix(wanted)
+                    .is_some_and(|rest| rest.first() == Some(&b'/'))
             })
         })
     };
@@ -98,7 +102,11 @@ pub(super) fn naming(directory: &Path) -> Vec<i32> {
 fn children() -> Vec<i32> {
     numbers("/proc/self/task")
         .filter_map(|task| fs::read_to_string(format!("/proc/self/task/{task}/children")).ok())
-        .flat_map(|line| line.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .flat_map(|line| {
+            line.split_whitespace()
+                .filter_map(|pid| pid.parse().ok())
+                .collect::<Vec<_>>()
+        })
         .collect()
 }
 
@@ -133,7 +141,12 @@ mod tests {
     #[test]
     fn name_with_parentheses_does_not_confuse_the_fields() {
         let text = "7 (a) b) c) S 1 7 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 1 2";
-        let expected = Stat { state: b'S', group: 7, session: 9, started: 4711 };
+        let expected = Stat {
+            state: b'S',
+            group: 7,
+            session: 9,
+            started: 4711,
+        };
         assert_eq!(parse(text), Some(expected));
     }
 
@@ -142,15 +155,24 @@ mod tests {
         let pid = i32::try_from(std::process::id()).unwrap();
         let started = started(pid).unwrap();
         assert!(lives(Made { pid, started }));
-        assert!(!lives(Made { pid, started: started + 1 }));
+        assert!(!lives(Made {
+            pid,
+            started: started + 1
+        }));
     }
 
     #[test]
     fn other_process_with_the_same_number_is_not_killed() {
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         let started = started(pid).unwrap();
-        kill(Made { pid, started: started + 1 });
+        kill(Made {
+            pid,
+            started: started + 1,
+        });
         assert!(child.try_wait().unwrap().is_none());
         kill(Made { pid, started });
         assert!(!child.wait().unwrap().success());

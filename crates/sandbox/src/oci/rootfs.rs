@@ -20,8 +20,18 @@ const MERGED: [&str; 7] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32", "li
 
 /// Mount points and directories programs expect. Whatever is not mounted over stays empty.
 const DIRECTORIES: [&str; 12] = [
-    "usr", "proc", "dev", "tmp", "workspace", "home/agent", "mnt/session", "opt/hostel", "run",
-    "var", "etc", "sys",
+    "usr",
+    "proc",
+    "dev",
+    "tmp",
+    "workspace",
+    "home/agent",
+    "mnt/session",
+    "opt/hostel",
+    "run",
+    "var",
+    "etc",
+    "sys",
 ];
 
 /// Files of `/etc` that programs need and that tell nothing: caches of the loader, trust
@@ -48,10 +58,19 @@ const CERTIFICATES: [&str; 3] = ["ssl/certs", "ssl/openssl.cnf", "pki/ca-trust/e
 
 /// Files that say who and where one is, written by us.
 const WRITTEN: [(&str, &str); 7] = [
-    ("passwd", "root:x:0:0:root:/:/usr/sbin/nologin\nagent:x:1000:1000:agent:/home/agent:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n"),
-    ("group", "root:x:0:\ntty:x:5:\nagent:x:1000:\nnogroup:x:65534:\n"),
+    (
+        "passwd",
+        "root:x:0:0:root:/:/usr/sbin/nologin\nagent:x:1000:1000:agent:/home/agent:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
+    ),
+    (
+        "group",
+        "root:x:0:\ntty:x:5:\nagent:x:1000:\nnogroup:x:65534:\n",
+    ),
     ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
-    ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n"),
+    (
+        "nsswitch.conf",
+        "passwd: files\ngroup: files\nhosts: files\n",
+    ),
     ("resolv.conf", ""),
     ("hostname", "sandbox\n"),
     ("shells", "/bin/sh\n/bin/bash\n"),
@@ -106,7 +125,10 @@ pub(super) fn host(directory: &Path, name: &str) -> Result<Root> {
     }
     binds.extend(mounts_below_usr().into_iter().map(bind));
     etc(&root.join("etc")).or_step(|| "copy harmless files of /etc".into())?;
-    Ok(Root { layers: vec![root], binds })
+    Ok(Root {
+        layers: vec![root],
+        binds,
+    })
 }
 
 /// The layer laid over a foreign root, so that our mount points exist in it.
@@ -116,7 +138,11 @@ pub(super) fn mount_points(directory: &Path) -> Result<PathBuf> {
         let work = directory.join(format!("new-points-{}", std::process::id()));
         let _ = fs::remove_dir_all(&work);
         skeleton(&work)
-            .and_then(|()| WRITTEN.iter().try_for_each(|(name, text)| fs::write(work.join("etc").join(name), text)))
+            .and_then(|()| {
+                WRITTEN
+                    .iter()
+                    .try_for_each(|(name, text)| fs::write(work.join("etc").join(name), text))
+            })
             .or_step(|| "make the mount points".into())?;
         settle(&work, &root).or_step(|| "put the mount points in place".into())?;
     }
@@ -136,7 +162,9 @@ pub(super) fn tarball(directory: &Path, path: &Path) -> Result<PathBuf> {
     if unpacked.is_err() {
         let _ = fs::remove_dir_all(&work);
     }
-    unpacked.or_step(|| format!("unpack {}", path.display())).map(|()| root)
+    unpacked
+        .or_step(|| format!("unpack {}", path.display()))
+        .map(|()| root)
 }
 
 /// Removes roots that a killed server left half made.
@@ -149,7 +177,10 @@ pub(super) fn prune(directory: &Path) {
 }
 
 fn bind(path: impl AsRef<Path>) -> Bind {
-    Bind { source: path.as_ref().into(), target: path.as_ref().into() }
+    Bind {
+        source: path.as_ref().into(),
+        target: path.as_ref().into(),
+    }
 }
 
 fn skeleton(root: &Path) -> io::Result<()> {
@@ -231,7 +262,13 @@ fn digest(path: &Path) -> io::Result<String> {
     let mut buffer = vec![0; 1 << 16];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()),
+            0 => {
+                return Ok(hash
+                    .finalize()
+                    .iter()
+                    .map(|byte| format!("{byte:02x}"))
+                    .collect());
+            }
             length => hash.update(&buffer[..length]),
         }
     }
@@ -250,9 +287,15 @@ fn unpack(path: &Path, root: &Path) -> io::Result<()> {
         let mut entry = entry?;
         let kind = entry.header().entry_type();
         let plain = kind.is_file() || kind.is_dir() || kind.is_symlink() || kind.is_hard_link();
-        let outside = entry.path()?.components().any(|part| part == Component::ParentDir);
+        let outside = entry
+            .path()?
+            .components()
+            .any(|part| part == Component::ParentDir);
         if outside {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "an entry leads outside"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "an entry leads outside",
+            ));
         }
         if plain {
             entry.unpack_in(root)?;
@@ -267,6 +310,9 @@ trait OrStep<T> {
 
 impl<T> OrStep<T> for io::Result<T> {
     fn or_step(self, step: impl FnOnce() -> String) -> Result<T> {
-        self.map_err(|source| RootfsError { step: step(), source })
+        self.map_err(|source| RootfsError {
+            step: step(),
+            source,
+        })
     }
 }

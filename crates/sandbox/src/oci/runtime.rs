@@ -11,19 +11,35 @@ use super::{cgroup::Layout, request::Maker};
 pub(crate) const KNOWN: [&str; 4] = ["crun", "runc", "youki", "runsc"];
 
 /// Where programs are looked for: the server's own `PATH` may lack the administrator's.
-const PLACES: [&str; 6] =
-    ["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"];
+const PLACES: [&str; 6] = [
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+];
 
 /// The program called `name`, if it is installed.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
-    PLACES.iter().map(|place| Path::new(place).join(name)).find(|path| path.is_file())
+    PLACES
+        .iter()
+        .map(|place| Path::new(place).join(name))
+        .find(|path| path.is_file())
 }
 
 /// The first line of what a program says about its version.
 pub(crate) fn version(path: &Path) -> Option<String> {
-    let output = Command::new(path).arg("--version").stdin(Stdio::null()).output().ok()?;
+    let output = Command::new(path)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .ok()?;
     let text = String::from_utf8_lossy(&output.stdout);
-    text.lines().next().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty())
+    text.lines()
+        .next()
+        .map(|line| line.trim().to_owned())
+        .filter(|line| !line.is_empty())
 }
 
 /// How to use the runtime `name` at `path`, keeping its state in `state`.

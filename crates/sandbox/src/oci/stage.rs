@@ -25,7 +25,9 @@ use super::{
 /// Directories that every Linux has and every user may enter. The stage is mounted over the
 /// first that hides nothing we need: the data directory itself may be closed to the ids of
 /// the sandbox, which have to walk to their root.
-const PLACES: [&str; 8] = ["/mnt", "/media", "/srv", "/opt", "/run", "/tmp", "/var", "/home"];
+const PLACES: [&str; 8] = [
+    "/mnt", "/media", "/srv", "/opt", "/run", "/tmp", "/var", "/home",
+];
 
 /// Bytes on the stage: mount points, one configuration, one state file.
 const STAGE_OPTIONS: &str = "mode=0755,size=4m,nr_inodes=256";
@@ -95,7 +97,11 @@ impl Stage {
             (Disk::Image(_), None) => {}
         }
         show_writable(&disk, &root, request.ids.owner())?;
-        Ok(Self { root, bundle, state })
+        Ok(Self {
+            root,
+            bundle,
+            state,
+        })
     }
 }
 
@@ -103,7 +109,13 @@ impl Stage {
 /// runtime, which looks at all of them a dozen times, finds none: its groups are ours.
 pub(super) fn hide_cgroups() -> Result<()> {
     while umount2(CGROUPS, MntFlags::MNT_DETACH).is_ok() {}
-    mount_new("tmpfs", "none", Path::new(CGROUPS), MsFlags::MS_RDONLY, "size=4k")
+    mount_new(
+        "tmpfs",
+        "none",
+        Path::new(CGROUPS),
+        MsFlags::MS_RDONLY,
+        "size=4k",
+    )
 }
 
 /// Takes the unified hierarchy out of sight for a runtime that refuses a hybrid layout.
@@ -136,13 +148,27 @@ fn place(request: &Request) -> Result<&'static Path> {
         Maker::Program { path, state, .. } => vec![path, state],
         Maker::Embedded => Vec::new(),
     };
-    let binds = request.binds.iter().chain(&request.tools).map(|bind| &bind.source);
-    let needed: Vec<_> = request.root.iter().chain(image).chain(program).chain(binds).collect();
+    let binds = request
+        .binds
+        .iter()
+        .chain(&request.tools)
+        .map(|bind| &bind.source);
+    let needed: Vec<_> = request
+        .root
+        .iter()
+        .chain(image)
+        .chain(program)
+        .chain(binds)
+        .collect();
     let free = |place: &&Path| place.is_dir() && !needed.iter().any(|path| path.starts_with(place));
-    PLACES.into_iter().map(Path::new).find(free).ok_or_else(|| StageError {
-        step: format!("find a directory to build in: tried {}", PLACES.join(", ")),
-        source: io::ErrorKind::NotFound.into(),
-    })
+    PLACES
+        .into_iter()
+        .map(Path::new)
+        .find(free)
+        .ok_or_else(|| StageError {
+            step: format!("find a directory to build in: tried {}", PLACES.join(", ")),
+            source: io::ErrorKind::NotFound.into(),
+        })
 }
 
 /// One layer is shown as it is, several become one read-only overlay.
@@ -152,7 +178,13 @@ fn lay_root(layers: &[PathBuf], root: &Path) -> Result<()> {
     }
     let names: Vec<_> = layers.iter().map(|layer| layer.to_string_lossy()).collect();
     let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    mount_new("overlay", "root", root, flags, &format!("lowerdir={}", names.join(":")))
+    mount_new(
+        "overlay",
+        "root",
+        root,
+        flags,
+        &format!("lowerdir={}", names.join(":")),
+    )
 }
 
 fn show_tools(tools: &[Bind], place: &Path, target: &Path) -> Result<()> {
@@ -167,7 +199,9 @@ fn show_tools(tools: &[Bind], place: &Path, target: &Path) -> Result<()> {
         }
     }
     bind_read_only(place, target)?;
-    tools.iter().try_for_each(|tool| bind_read_only(&tool.source, &target.join(&tool.target)))
+    tools
+        .iter()
+        .try_for_each(|tool| bind_read_only(&tool.source, &target.join(&tool.target)))
 }
 
 fn show_writable(disk: &Path, root: &Path, owner: u32) -> Result<()> {
@@ -177,22 +211,37 @@ fn show_writable(disk: &Path, root: &Path, owner: u32) -> Result<()> {
             // An image brings its directories along, modes included.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             made => {
-                made.and_then(|()| fs::set_permissions(&directory, fs::Permissions::from_mode(mode)))
-                    .or_step(|| "make a writable directory")?;
+                made.and_then(|()| {
+                    fs::set_permissions(&directory, fs::Permissions::from_mode(mode))
+                })
+                .or_step(|| "make a writable directory")?;
             }
         }
         chown(&directory, Some(owner), Some(owner)).or_step(|| "give the disk to the sandbox")?;
         let target = below(root, Path::new(path));
         // The disk is mounted without set-user-id and devices, which a bind inherits.
-        mount(Some(&directory), &target, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-            .or_step(|| format!("mount {path}"))?;
+        mount(
+            Some(&directory),
+            &target,
+            None::<&str>,
+            MsFlags::MS_BIND,
+            None::<&str>,
+        )
+        .or_step(|| format!("mount {path}"))?;
     }
     Ok(())
 }
 
 fn bind_read_only(source: &Path, target: &Path) -> Result<()> {
     let step = || format!("show {} at {}", source.display(), target.display());
-    mount(Some(source), target, None::<&str>, MsFlags::MS_BIND, None::<&str>).or_step(step)?;
+    mount(
+        Some(source),
+        target,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    )
+    .or_step(step)?;
     let flags = MsFlags::MS_REMOUNT
         | MsFlags::MS_BIND
         | MsFlags::MS_RDONLY
@@ -216,6 +265,9 @@ trait OrStep<T> {
 
 impl<T, E: Into<io::Error>> OrStep<T> for std::result::Result<T, E> {
     fn or_step<S: Into<String>>(self, step: impl FnOnce() -> S) -> Result<T> {
-        self.map_err(|error| StageError { step: step().into(), source: error.into() })
+        self.map_err(|error| StageError {
+            step: step().into(),
+            source: error.into(),
+        })
     }
 }

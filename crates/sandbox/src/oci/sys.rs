@@ -56,7 +56,10 @@ struct LoopConfig {
 /// every mount of it are gone.
 pub(super) fn attach_loop(image: &Path) -> io::Result<(File, PathBuf)> {
     let backing = OpenOptions::new().read(true).write(true).open(image)?;
-    let control = OpenOptions::new().read(true).write(true).open("/dev/loop-control")?;
+    let control = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/loop-control")?;
     let config = LoopConfig::of(&backing)?;
     for _ in 0..ATTEMPTS {
         // SAFETY: the call takes no pointer; `control` is open for its whole length.
@@ -71,7 +74,10 @@ pub(super) fn attach_loop(image: &Path) -> io::Result<(File, PathBuf)> {
             Err(error) => return Err(error.into()),
         }
     }
-    Err(io::Error::new(io::ErrorKind::ResourceBusy, "every free loop device was taken at once"))
+    Err(io::Error::new(
+        io::ErrorKind::ResourceBusy,
+        "every free loop device was taken at once",
+    ))
 }
 
 impl LoopConfig {
