@@ -58,7 +58,7 @@ async fn fill_and_free(path: &Path) {
         .await
         .unwrap();
     let fence = store.sessions().claim("s", "owner").await.unwrap();
-    fs::write(path.join("ballast"), vec![0; 3 << 20]).unwrap();
+    fs::write(path.join("ballast"), vec![0; 6 << 20]).unwrap();
 
     let mut kept = 0;
     let refused = loop {
@@ -70,7 +70,7 @@ async fn fill_and_free(path: &Path) {
             Ok(_) => kept += 1,
             Err(error) => break error,
         }
-        assert!(kept < 100, "the disk never became full");
+        assert!(kept < 400, "the disk never became full");
     };
     let CommitError::Store(refused) = refused else {
         panic!("an error of another kind: {refused}")
