@@ -47,7 +47,7 @@ impl Default for Model {
             // What the public API's own clients wait: an answer that is not streamed is silent until it ends.
             idle_timeout_ms: 600_000,
             // What the CLI does by itself.
-            max_retries: 10,
+            max_retries: 4,
             prices_file: None,
             credential: None,
         }

@@ -657,7 +657,7 @@ impl State {
     /// Begins the turn again in a new sandbox, from the transcript as far as it was mirrored.
     fn restart(&mut self, why: &str, out: &mut Out<'_>) {
         let turn = self.close_turn(&format!("The tool's result was lost: {why}"), out);
-        out.error(ErrorKind::UnknownError, format!("{why}; the turn goes on in a new sandbox"), RetryStatus::Retrying);
+        out.error(ErrorKind::UnknownError, format!("{why}; the turn is begun again from its transcript"), RetryStatus::Retrying);
         let facts = self.facts.clone();
         out.event(Body::SessionStatusRescheduled {});
         out.event(Body::ThreadStatusRescheduled { session_thread_id: facts.thread_id, agent_name: facts.agent_name });

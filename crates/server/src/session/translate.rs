@@ -335,8 +335,8 @@ mod tests {
         let rows = [
             (r#""text""#, json!([{"type": "text", "text": "text"}])),
             (r#""""#, json!([])),
-            (r#"[{"type":"text","text":"a"},{"type":"tool_reference","tool_name":"x"}]"#,
-             json!([{"type": "text", "text": "a"}, {"type": "text", "text": "{\"tool_name\":\"x\",\"type\":\"tool_reference\"}"}])),
+            (r#"[{"type":"text","text":"a"},{"type":"tool_reference"}]"#,
+             json!([{"type": "text", "text": "a"}, {"type": "text", "text": "{\"type\":\"tool_reference\"}"}])),
         ];
         for (content, expected) in rows {
             let line = format!(r#"{{"type":"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"c1","content":{content}}}]}}}}"#);

@@ -355,7 +355,8 @@ mod properties {
                     Entry::Processed(id) if id.starts_with('m') => prop_assert!(took.insert(id.clone())),
                     Entry::Event { body: Body::SessionStatusIdle { stop_reason, .. }, .. } => {
                         prop_assert_eq!(&log[at - 1], &Entry::Usage);
-                        prop_assert!(open == 0 || matches!(stop_reason, StopReason::RequiresAction { .. }));
+                        let waits = matches!(stop_reason, StopReason::RequiresAction { .. });
+                        prop_assert!(open == 0 || waits);
                     }
                     Entry::Event { body: Body::ModelRequestStart {}, .. } => open += 1,
                     Entry::Event { body: Body::ModelRequestEnd { .. }, .. } => open -= 1,
