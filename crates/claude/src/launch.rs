@@ -14,13 +14,19 @@
 //! Start with [`Session::Resume`] and `interrupted: true`, and write `initialize` and the message
 //! of the cut turn again **with its first uuid**. Observed for every moment of the cut:
 //!
-//! - the transcript lacks the message: it is handled like a new one;
-//! - it has the message, and the turn was cut: the turn runs again from there by itself, the
-//!   message that was written again is dropped, half-done answers are asked for anew (so a tool
-//!   may run twice), and the result names the message's uuid;
-//! - it has results of tools: the turn goes on after them with a note of the CLI's own;
+//! - the transcript has no prompt at all: nothing to resume, the CLI exits with "No conversation
+//!   found". Start it as [`Session::New`] with the same uuid;
+//!   [`crate::transcript::resumable`] tells the two apart;
+//! - it lacks the message: the message is handled like a new one;
+//! - it has the message, and the turn was cut: the turn goes on by itself, and the message that was
+//!   written again is dropped. Half-done answers are asked for anew, so a tool may run twice;
+//!   results that were recorded are kept. The CLI may add a note of its own ("Continue from where
+//!   you left off.") under a new uuid. The result names the message's uuid;
 //! - the turn had ended, or was stopped: the message is reported as completed, the state becomes
 //!   idle, and there is no result.
+//!
+//! A `CommandLifecycle` with `Completed` for the message may come at once in the last two cases,
+//! so it says nothing: wait for the state to become idle and see whether a result came before.
 //!
 //! Without `interrupted`, nothing runs by itself and the same message would be said twice.
 

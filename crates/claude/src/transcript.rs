@@ -79,6 +79,15 @@ pub fn entry_uuid(entry: &RawValue) -> Option<String> {
     serde_json::from_str::<Entry>(entry.get()).ok()?.uuid
 }
 
+/// Whether the CLI can resume from these entries of a conversation. It finds none in a transcript
+/// without a prompt or an answer, such as one cut right after its first `queue-operation`.
+pub fn resumable<'a>(entries: impl IntoIterator<Item = &'a RawValue>) -> bool {
+    entries.into_iter().any(|entry| {
+        serde_json::from_str::<Entry>(entry.get())
+            .is_ok_and(|entry| matches!(entry.kind.as_deref(), Some("user" | "assistant")))
+    })
+}
+
 /// Whether the entries hold the prompt with this uuid, so that the CLI knows it.
 pub fn contains_user<'a>(entries: impl IntoIterator<Item = &'a RawValue>, uuid: &str) -> bool {
     entries.into_iter().any(|entry| {
@@ -248,6 +257,15 @@ mod tests {
             "projects/session/s1/subagents/agent-a.meta.json"
         );
         assert_eq!(files[1].content, br#"{"agentType":"new"}"#);
+    }
+
+    #[test]
+    fn a_transcript_without_a_prompt_cannot_be_resumed() {
+        let queued = raw(r#"{"type":"queue-operation","content":"\"type\":\"user\""}"#);
+        let prompt = raw(r#"{"parentUuid":null,"type":"user","uuid":"u1"}"#);
+        assert!(!resumable([]));
+        assert!(!resumable([queued.as_ref()]));
+        assert!(resumable([queued.as_ref(), prompt.as_ref()]));
     }
 
     #[test]
