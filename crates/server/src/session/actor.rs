@@ -317,13 +317,14 @@ impl Actor {
             Ok(files) => files,
             Err(error) => return self.cannot_start(&error).await,
         };
-        let session = self.conversation(files.is_empty(), interrupted).await?;
+        let resumable = start::resumable(&files);
+        let session = self.conversation(!resumable, interrupted).await?;
         let cli = match self.inner.versions.resolve(self.inner.settings.cli.as_ref()) {
             Ok(installed) => installed.path,
             Err(error) => return self.cannot_start(&error).await,
         };
         let used = self.live.as_ref().is_some_and(|live| live.used);
-        let transcript = match used {
+        let transcript = match used || !resumable {
             true => None,
             false => match start::transcript(&self.row.claude_session, &files) {
                 Ok(transcript) => transcript,

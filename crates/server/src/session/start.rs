@@ -119,6 +119,15 @@ fn host_port(url: &str) -> Option<String> {
     Some(format!("{}:{port}", uri.host()?))
 }
 
+/// Whether claude can go on from a mirrored transcript: one that was cut before its first prompt was
+/// written down is none.
+#[must_use]
+pub fn resumable(files: &[(String, Vec<String>)]) -> bool {
+    let main = files.iter().filter(|(subpath, _)| subpath.is_empty());
+    let entries: Vec<Box<RawValue>> = main.flat_map(|(_, entries)| entries).filter_map(|entry| RawValue::from_string(entry.clone()).ok()).collect();
+    transcript::resumable(entries.iter().map(AsRef::as_ref))
+}
+
 /// The mirrored transcript as a tar of files below the home directory; `None` when there is none.
 ///
 /// # Errors
@@ -182,6 +191,7 @@ mod tests {
         let paths: Vec<String> = archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string()).collect();
         assert_eq!(paths.len(), 1);
         assert!(paths[0].starts_with(".claude/projects/") && paths[0].ends_with(".jsonl"), "{paths:?}");
+        assert!(resumable(&files) && !resumable(&[(String::new(), vec![r#"{"type":"queue-operation"}"#.to_owned()])]));
         assert!(transcript("x", &[]).unwrap().is_none());
         assert!(transcript("x", &[("../../etc".into(), vec!["{}".into()])]).is_err());
     }
