@@ -77,10 +77,11 @@ pub(super) async fn answer_once(
         .headers
         .get("x-stainless-retry-count")
         .is_some_and(|count| count != "0");
-    if repeated && let Some(answer) = app.dedup.find(&fingerprint) {
-        if let Some(response) = wait(answer).await {
-            return Ok(response);
-        }
+    if repeated
+        && let Some(answer) = app.dedup.find(&fingerprint)
+        && let Some(response) = wait(answer).await
+    {
+        return Ok(response);
     }
     let (sender, answer) = watch::channel(Answer::Open);
     app.dedup.remember(fingerprint, answer);

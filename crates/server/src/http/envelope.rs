@@ -143,8 +143,10 @@ mod tests {
             panic!("a secret")
         }
         let layer = from_fn_with_state(Ids::counted(), wrap);
-        let mut router = Router::new().route("/", get(panics)).layer(layer);
-        let response = router.call(Request::default()).await.unwrap();
+        let mut router: Router = Router::new().route("/", get(panics)).layer(layer);
+        let response = Service::<Request>::call(&mut router, Request::default())
+            .await
+            .unwrap();
         assert_eq!(response.status().as_u16(), 500);
         assert_eq!(
             response.headers()["request-id"],

@@ -295,3 +295,28 @@ async fn events_are_listed_in_either_order_and_by_type() {
         json!([])
     );
 }
+
+#[tokio::test]
+async fn a_long_replay_loses_nothing_whatever_the_size_of_its_events() {
+    let world = World::new().await;
+    let id = world.session().await;
+    let padded = |number: u32, size: usize| {
+        let mut body = event(number);
+        body["content"][0]["text"] = json!("x".repeat(size));
+        body
+    };
+    // Frames far above and far below what goes out in one write, over more than one page of the log.
+    let bodies: Vec<Value> = (1..=600)
+        .map(|number| padded(number, if number % 7 == 0 { 50_000 } else { 10 }))
+        .collect();
+    world.append(&id, &bodies).await;
+    let stream = world
+        .request(Method::GET, &format!("/v1/sessions/{id}/events/stream"))
+        .header("last-event-id", "0");
+    let text = read_until(stream, "\nid: 600\n").await;
+    let ids: Vec<u32> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("id: ")?.parse().ok())
+        .collect();
+    assert_eq!(ids, (1..=600).collect::<Vec<u32>>());
+}

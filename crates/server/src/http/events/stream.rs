@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::Response;
 use bytes::BytesMut;
-use futures::Stream;
+use futures::{FutureExt, Stream};
 use http::HeaderMap;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
@@ -126,16 +126,18 @@ impl Reader {
         }
     }
 
-    /// The frame and those that wait behind it.
+    /// The frame and those that can be had without waiting, up to the batch's size.
     fn batch(&mut self, first: Bytes) -> Bytes {
-        let mut ready = self.subscription.take_ready().peekable();
-        if ready.peek().is_none() || first.len() >= BATCH_BYTES {
-            drop(ready);
+        if first.len() >= BATCH_BYTES {
             return first;
         }
         let mut batch = BytesMut::from(first);
-        for delivery in ready {
-            batch.extend_from_slice(&delivery.sse);
+        while batch.len() < BATCH_BYTES {
+            // Nothing is lost when a wait is given up, and an end or error comes again.
+            match self.subscription.next().now_or_never() {
+                Some(Ok(Some(delivery))) => batch.extend_from_slice(&delivery.sse),
+                Some(Ok(None) | Err(_)) | None => break,
+            }
         }
         batch.freeze()
     }

@@ -1,5 +1,6 @@
-//! The known models, newest first. Dates are those of the models' public release as far as their
-//! ids carry one; the rest keep the order of the contract's own list.
+//! The known models, newest first. Where an id carries its date, that is the date shown; the others
+//! are approximate and only keep the order of the contract's own list. Lifecycles are not tracked:
+//! every entry is active.
 
 use api::model::{Lifecycle, ModelInfo, ModelTag};
 use api::time::Timestamp;
