@@ -18,6 +18,11 @@ def tool(name: str, **tool_input: object) -> str:
     return f"@tool {name} {json.dumps(tool_input)}"
 
 
+def custom(name: str, **tool_input: object) -> str:
+    """Calls a custom tool, by the name under which claude offers it to the model."""
+    return tool(f"mcp__custom__{name}", **tool_input)
+
+
 def shell(command: str) -> str:
     """Calls the shell."""
     return tool("Bash", command=command, description="test")

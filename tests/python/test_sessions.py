@@ -3,7 +3,7 @@
 import anthropic
 import pytest
 
-from script import say
+from script import say, script, shell
 from turns import Watch, message, send
 
 
@@ -64,8 +64,6 @@ def test_deleted_session_is_gone_and_ends_its_streams(client, session, watch):
 
 
 def test_running_session_is_neither_archived_nor_deleted(client, session, watch):
-    from script import script, shell
-
     send(client, session.id, message(script(shell("sleep 30"), say("never"))))
     watch.one("agent.tool_use")
     with pytest.raises(anthropic.BadRequestError):

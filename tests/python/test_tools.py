@@ -4,7 +4,7 @@ import anthropic
 import pytest
 
 from conftest import MODEL
-from script import say, script, shell, tool
+from script import custom, say, script, shell
 from turns import Watch, message, send, texts
 
 ASK = {"type": "agent_toolset_20260401", "default_config": {"permission_policy": {"type": "always_ask"}}}
@@ -78,7 +78,7 @@ def test_answer_to_an_unknown_call_is_refused(client, session):
 
 def test_custom_tool_goes_to_the_client_and_back(client, with_tools):
     session, watch = with_tools(WEATHER)
-    send(client, session.id, message(script(tool("get_weather", city="Oslo"), say("cold"))))
+    send(client, session.id, message(script(custom("get_weather", city="Oslo"), say("cold"))))
     call = watch.one("agent.custom_tool_use")
     assert (call.name, call.input) == ("get_weather", {"city": "Oslo"})
     idle = watch.idle()[-1]
@@ -90,7 +90,7 @@ def test_custom_tool_goes_to_the_client_and_back(client, with_tools):
 
 def test_failed_custom_tool_is_told_to_the_agent(client, with_tools):
     session, watch = with_tools(WEATHER)
-    send(client, session.id, message(script(tool("get_weather", city="Oslo"), say("sorry"))))
+    send(client, session.id, message(script(custom("get_weather", city="Oslo"), say("sorry"))))
     call = watch.one("agent.custom_tool_use")
     send(client, session.id, {
         "type": "user.custom_tool_result", "custom_tool_use_id": call.id, "is_error": True,

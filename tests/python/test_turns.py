@@ -1,5 +1,7 @@
 """Turns: a real claude in a real sandbox, seen through the official client."""
 
+import threading
+
 from script import say, script, shell
 from turns import Watch, history, kinds, message, send, texts
 
@@ -109,8 +111,6 @@ def test_every_reader_sees_every_event_once(client, other_client, session, watch
 
 
 def test_two_clients_sending_at_once_lose_and_double_nothing(client, other_client, session, watch):
-    import threading
-
     def burst(who, name):
         for n in range(3):
             send(who, session.id, message(say(f"{name}{n}")))

@@ -4,7 +4,9 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { cpSync, existsSync, linkSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import {
+  closeSync, cpSync, existsSync, linkSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync,
+} from 'node:fs';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -23,6 +25,7 @@ export class Server {
   readonly apiKey = `hk-test-${randomBytes(16).toString('hex')}`;
   baseURL = '';
   private readonly home = mkdtempSync(join(tmpdir(), 'hostel-ts-'));
+  private readonly log = join(this.home, 'log');
   private child: ChildProcess | undefined;
 
   async start(): Promise<void> {
@@ -30,10 +33,12 @@ export class Server {
     const data = join(this.home, 'data');
     mkdirSync(data);
     linkTree(join(VERSIONS, 'cli'), join(data, 'cli'));
+    const log = openSync(this.log, 'a');
     this.child = spawn(BINARY, ['serve', '--data', data, '--listen', '127.0.0.1:0', '--offline'], {
       env: { PATH: process.env['PATH'] ?? '', HOME: this.home, HOSTEL_API_KEY: this.apiKey },
-      stdio: ['ignore', 'pipe', 'inherit'],
+      stdio: ['ignore', 'pipe', log],
     });
+    closeSync(log);
     this.baseURL = await this.ready(this.child);
   }
 
@@ -47,7 +52,7 @@ export class Server {
     } finally {
       clearTimeout(timer);
     }
-    throw new Error('the server did not get ready');
+    throw new Error(`the server did not get ready:\n${readFileSync(this.log, 'utf8').slice(-4000)}`);
   }
 
   async stop(): Promise<void> {
@@ -55,8 +60,9 @@ export class Server {
       this.child.kill('SIGTERM');
       await once(this.child, 'exit');
     }
+    const log = readFileSync(this.log, 'utf8');
     rmSync(this.home, { recursive: true, force: true });
-    if (this.child?.exitCode !== 0) throw new Error(`the server ended with ${this.child?.exitCode}`);
+    if (this.child?.exitCode !== 0) throw new Error(`the server ended with ${this.child?.exitCode}:\n${log.slice(-4000)}`);
   }
 }
 

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import Anthropic from '@anthropic-ai/sdk';
-import { all, message, newSession, say, shell, texts, tool, turn, until } from './turns.js';
+import { all, custom, message, newSession, say, shell, texts, turn, until } from './turns.js';
 
 const idleTimes = (times: number) => (events: { type: string }[]) =>
   events.filter((event) => event.type === 'session.status_idle').length >= times;
@@ -64,7 +64,7 @@ export function sessions(connect: (options?: object) => Anthropic): void {
         input_schema: { type: 'object', properties: { city: { type: 'string' } } },
       },
     ]);
-    const asking = await turn(client, session.id, tool('get_weather', { city: 'Oslo' }), say('cold'));
+    const asking = await turn(client, session.id, custom('get_weather', { city: 'Oslo' }), say('cold'));
     const call = asking.find((event) => event.type === 'agent.custom_tool_use')!;
     assert.deepEqual(call['input'], { city: 'Oslo' });
     const stream = await client.beta.sessions.events.stream(session.id);

@@ -6,6 +6,8 @@ export const MODEL = 'claude-sonnet-5';
 /** A string that begins with `@` tells the scripted model what to do: one answer per line. */
 export const say = (text: string): string => `@say ${text}`;
 export const tool = (name: string, input: object): string => `@tool ${name} ${JSON.stringify(input)}`;
+/** A custom tool, by the name under which claude offers it to the model. */
+export const custom = (name: string, input: object): string => tool(`mcp__custom__${name}`, input);
 export const shell = (command: string): string => tool('Bash', { command, description: 'test' });
 
 export function message(...lines: string[]) {

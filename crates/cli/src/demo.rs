@@ -2,6 +2,8 @@
 //! runs a command and answers. Without a key for the real model it says so and uses the scripted
 //! one.
 
+use server::config::Config;
+
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
 use crate::run::{self, DEFAULT_MODEL};
@@ -16,6 +18,7 @@ const TASK: &str = "Write a Python-free shell script /workspace/primes.sh that p
 const SCRIPTED_TASK: &str = r#"Write a file, run it, and answer.
 @say I will write a small script and run it.
 @tool Write {"file_path": "/workspace/hello.sh", "content": "echo \"hello from $(whoami) in $(pwd)\"\nuname -sr\nls -A / | tr '\\n' ' '\n"}
+@next
 @tool Bash {"command": "sh /workspace/hello.sh", "description": "Run the script"}
 @say Done: the script ran inside the sandbox, as its own user, and saw nothing of this machine but its programs."#;
 
@@ -51,7 +54,7 @@ pub async fn run(options: Options, output: Output) -> Outcome {
         say("model: the scripted one, because ANTHROPIC_API_KEY is not set")?;
     }
     say(&format!("data: {}", config.data.display()))?;
-    say(&place())?;
+    say(&place(&config))?;
     let task = Task {
         text: if offline { SCRIPTED_TASK } else { TASK }.to_owned(),
         agent: None,
@@ -73,6 +76,15 @@ pub async fn run(options: Options, output: Output) -> Outcome {
 }
 
 /// Where the agent's tools run.
-fn place() -> String {
-    "sandbox: the embedded OCI runtime, host root file system read-only, loopback only".to_owned()
+fn place(config: &Config) -> String {
+    let sandbox = &config.sandbox;
+    format!(
+        "sandbox: {} runtime, root file system {} (read-only), {} MiB memory, {:.1} cpu, {} processes, {} MiB disk, no network",
+        sandbox.runtime.program().unwrap_or("embedded"),
+        sandbox.rootfs,
+        sandbox.memory_mib,
+        f64::from(sandbox.cpu_millis) / 1000.0,
+        sandbox.pids,
+        sandbox.disk_mib,
+    )
 }

@@ -20,10 +20,7 @@ impl Embedded {
         } else {
             None
         };
-        let parts = server::wire::parts(&config)
-            .await
-            .map_err(|error| explain(&error))?;
-        let server = server::Server::start(config, parts)
+        let server = server::Server::start(config)
             .await
             .map_err(|error| explain(&error))?;
         Ok(Embedded { server, model })

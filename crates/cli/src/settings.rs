@@ -11,13 +11,13 @@ use crate::failure::Failure;
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Flags {
     /// The directory that holds everything durable
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", global = true)]
     data: Option<String>,
     /// A TOML file with settings; `hostel config schema` describes it
-    #[arg(long, value_name = "FILE", env = "HOSTEL_CONFIG")]
+    #[arg(long, value_name = "FILE", env = "HOSTEL_CONFIG", global = true)]
     config: Option<PathBuf>,
     /// Any setting, for example sandbox.memory_mib=2048 (repeatable)
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = pair, global = true)]
     set: Vec<(String, String)>,
 }
 

@@ -54,6 +54,11 @@ impl Show {
         if event["type"] == "event_delta" {
             return self.delta(event);
         }
+        if event["type"] == "agent.message"
+            && let Some(rest) = self.rest_of_message(event)
+        {
+            return rest;
+        }
         let text = self.whole(event);
         if text.is_empty() {
             return text;
@@ -89,7 +94,7 @@ impl Show {
                 event["result"].as_str().unwrap_or("confirmed")
             )),
             "user.custom_tool_result" => style.dim(&output_of(&event["content"])),
-            "agent.message" => self.message(event),
+            "agent.message" => text_of(&event["content"]),
             "agent.tool_use" | "agent.custom_tool_use" => self.call(event, ""),
             "agent.mcp_tool_use" => {
                 self.call(event, event["mcp_server_name"].as_str().unwrap_or_default())
@@ -121,23 +126,15 @@ impl Show {
         }
     }
 
-    fn message(&mut self, event: &Value) -> String {
+    /// What is left to show of a message that was shown as it came; none if it was not. Deltas
+    /// are a prefix of their message.
+    fn rest_of_message(&mut self, event: &Value) -> Option<String> {
+        let shown = self.streamed.remove(event["id"].as_str()?)?;
         let text = text_of(&event["content"]);
-        let shown = event["id"]
-            .as_str()
-            .and_then(|id| self.streamed.remove(id))
-            .unwrap_or(0);
-        // Deltas are a prefix of the message; whatever did not come as one is shown now. When
-        // all of it did, the open line is all that is left to do.
-        let rest = text.get(shown..).unwrap_or(&text).to_owned();
-        if shown > 0 && !std::mem::take(&mut self.open) && rest.is_empty() {
-            return String::new();
-        }
-        if shown > 0 && rest.is_empty() {
-            " ".to_owned()
-        } else {
-            rest
-        }
+        let rest = text.get(shown..).unwrap_or_default();
+        let open = std::mem::take(&mut self.open);
+        let ended = if rest.is_empty() { !open } else { rest.ends_with('\n') };
+        Some(format!("{rest}{}", if ended { "" } else { "\n" }))
     }
 
     fn call(&self, event: &Value, server: &str) -> String {
@@ -252,10 +249,7 @@ mod tests {
     fn a_streamed_message_is_shown_once() {
         let delta = |text: &str| json!({"type": "event_delta", "event_id": "5", "delta": {"content": {"text": text}}});
         let message = json!({"type": "agent.message", "id": "5", "content": [{"type": "text", "text": "two files"}]});
-        assert_eq!(
-            shown(&[delta("two "), delta("files"), message.clone()]).trim_end_matches([' ', '\n']),
-            "two files"
-        );
+        assert_eq!(shown(&[delta("two "), delta("files"), message.clone()]), "two files\n");
         assert_eq!(shown(&[delta("two "), message]), "two files\n");
     }
 
