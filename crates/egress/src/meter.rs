@@ -76,11 +76,6 @@ impl Meter {
         }
     }
 
-    /// Whether a stream's end mark went by.
-    pub(crate) fn ended(&self) -> bool {
-        self.reading.ended == Some(true)
-    }
-
     /// The count so far.
     pub(crate) fn reading(&self) -> Reading {
         let mut reading = self.reading.clone();

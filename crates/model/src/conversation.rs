@@ -99,7 +99,7 @@ impl Request {
         format.or(self.output_format.as_ref())?.schema.as_ref()
     }
 
-    /// Whether the newest message is not the user's: the answer continues it.
+    /// Whether the model has spoken before.
     pub(crate) fn has_assistant_turn(&self) -> bool {
         self.messages.iter().any(|message| message.role == "assistant")
     }
@@ -145,7 +145,7 @@ impl Message {
             .content
             .texts()
             .map(|text| without_wrappings(text).trim().to_owned())
-            .filter(|text| !text.is_empty())
+            .filter(|text| !text.is_empty() && !is_continuation(text))
             .collect();
         let text = texts.join("\n");
         // A client may say something next to a result; it is a prompt only when
@@ -197,6 +197,18 @@ const WRAPPINGS: &[&str] = &[
     "command-args",
     "task-notification",
 ];
+
+/// How texts begin that the CLI writes in the user's place to have an answer
+/// continued: they move the script on and do not replace it.
+const CONTINUATIONS: &[&str] = &[
+    "Your response above was ",
+    "Output token limit hit. ",
+    "[Request interrupted by user",
+];
+
+fn is_continuation(text: &str) -> bool {
+    CONTINUATIONS.iter().any(|start| text.starts_with(start))
+}
 
 fn without_wrappings(text: &str) -> String {
     let mut text = text.to_owned();
@@ -250,6 +262,23 @@ mod tests {
             {"role": "user", "content": "<system-reminder>again</system-reminder>"},
         ]);
         assert_eq!(standing(messages), ("real".into(), 1, None));
+    }
+
+    #[test]
+    fn a_request_to_continue_moves_the_script_on() {
+        let messages = json!([
+            {"role": "user", "content": "real"},
+            {"role": "assistant", "content": "half"},
+            {"role": "user", "content": "Output token limit hit. Resume directly."},
+        ]);
+        assert_eq!(standing(messages), ("real".into(), 1, None));
+        let messages = json!([
+            {"role": "user", "content": "first"},
+            {"role": "user", "content": [
+                {"type": "text", "text": "[Request interrupted by user]"},
+                {"type": "text", "text": "second"}]},
+        ]);
+        assert_eq!(standing(messages), ("second".into(), 0, None));
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub(crate) async fn create(
 ) -> Response<Planned> {
     let request = match read(body) {
         Ok(request) => request,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     if request.max_tokens.is_none() {
         return invalid("max_tokens: Field required");
@@ -68,22 +68,22 @@ impl Attempts for OfSession<'_> {
 pub(crate) fn count(body: &Bytes) -> Response<Planned> {
     match read(body) {
         Ok(_) => json_response(StatusCode::OK, &json!({"input_tokens": tokens(body.len())})),
-        Err(refused) => refused,
+        Err(refused) => *refused,
     }
 }
 
 /// A mark of it anywhere is enough: what is cached is made up anyway.
 const CACHE_MARK: &[u8] = b"\"cache_control\"";
 
-fn read(body: &Bytes) -> Result<Request, Response<Planned>> {
+fn read(body: &Bytes) -> Result<Request, Box<Response<Planned>>> {
     let request: Request = serde_json::from_slice(body)
-        .map_err(|problem| invalid(&format!("the request is not valid: {problem}")))?;
+        .map_err(|problem| Box::new(invalid(&format!("the request is not valid: {problem}"))))?;
     if !catalogue::is_known(&request.model) {
         let message = format!("model: {}", request.model);
-        return Err(error(StatusCode::NOT_FOUND, "not_found_error", &message));
+        return Err(Box::new(error(StatusCode::NOT_FOUND, "not_found_error", &message)));
     }
     if request.messages.is_empty() {
-        return Err(invalid("messages: at least one message is required"));
+        return Err(Box::new(invalid("messages: at least one message is required")));
     }
     Ok(request)
 }

@@ -30,6 +30,8 @@ enum Step {
     Send(Bytes),
     /// Deltas of a text from an offset on, made when they are due.
     Deltas { index: usize, kind: Delta, text: String, at: usize },
+    /// Lets the connection write out what it has before it is cut.
+    Flush,
     Cut,
     Silence,
 }
@@ -82,7 +84,7 @@ impl Planned {
                 let error = json!({"type": "error", "error": {"type": kind, "message": "scripted"}});
                 steps.push_back(Step::Send(event("error", &error)));
             }
-            Some(Fault::Cut) => steps.push_back(Step::Cut),
+            Some(Fault::Cut) => steps.extend([Step::Flush, Step::Cut]),
             Some(Fault::Stall | Fault::Silent | Fault::Error { .. }) => steps.push_back(Step::Silence),
         }
         Self { steps, slow: plan.slow, waiting: None, length: None }
@@ -102,8 +104,11 @@ impl Planned {
         });
         let text = Bytes::from(message.to_string());
         let Some(fault) = plan.fault else { return Self::whole(text) };
-        let after = if fault == Fault::Cut { Step::Cut } else { Step::Silence };
-        let steps = VecDeque::from([Step::Send(text.slice(..text.len() / 2)), after]);
+        let mut steps = VecDeque::from([Step::Send(text.slice(..text.len() / 2))]);
+        match fault {
+            Fault::Cut => steps.extend([Step::Flush, Step::Cut]),
+            _ => steps.push_back(Step::Silence),
+        }
         Self { steps, slow: None, waiting: None, length: None }
     }
 
@@ -119,7 +124,8 @@ impl Planned {
                 Some(Step::Deltas { index, kind, text, at }) => {
                     let size = if text.len() > LARGE { LARGE_DELTA } else { DELTA };
                     let end = text.len().min(*at + size);
-                    let end = text.ceil_char_boundary(end);
+                    let end = (end..=text.len()).find(|end| text.is_char_boundary(*end));
+                    let end = end.unwrap_or(text.len());
                     frame.extend_from_slice(&delta(*index, *kind, &text[*at..end]));
                     *at = end;
                     if end == text.len() {
@@ -130,7 +136,7 @@ impl Planned {
                     }
                 }
                 Some(Step::Cut) if frame.is_empty() => return Some(Err(Cut)),
-                Some(Step::Cut | Step::Silence) | None => break,
+                Some(Step::Flush | Step::Cut | Step::Silence) | None => break,
             }
         }
         (!frame.is_empty()).then(|| Ok(frame.freeze()))
@@ -155,6 +161,11 @@ impl Body for Planned {
             this.waiting = None;
         }
         let next = this.next();
+        if next.is_none() && matches!(this.steps.front(), Some(Step::Flush)) {
+            this.steps.pop_front();
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         if let (Some(slow), Some(Ok(_))) = (this.slow, &next) {
             this.waiting = Some(Box::pin(sleep(slow)));
         }

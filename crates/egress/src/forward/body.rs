@@ -23,7 +23,7 @@ use crate::scan::TopLevel;
 pub(crate) struct Asked(OnceLock<String>);
 
 impl Asked {
-    /// Longest model name kept.
+    /// Longest model name kept, in bytes.
     const MAX: usize = 256;
 
     pub(crate) fn get(&self) -> Option<String> {
@@ -66,7 +66,9 @@ impl Outgoing {
         let Some((scan, asked)) = &mut self.scan else { return };
         scan.feed(bytes);
         let Some(mut model) = scan.get::<String>("model") else { return };
-        model.truncate(model.floor_char_boundary(Asked::MAX));
+        if model.len() > Asked::MAX {
+            model = model.chars().take(Asked::MAX / 4).collect();
+        }
         // Set once: this scan is the only one that writes.
         let _ = asked.0.set(model);
         self.scan = None;
@@ -127,6 +129,8 @@ pub(crate) struct Passing {
     idle: Duration,
     activity: Activity,
     timer: Pin<Box<Sleep>>,
+    /// A cut that is due once what came before it is written out.
+    due: Option<Cut>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -151,7 +155,7 @@ impl Passing {
     ) -> Self {
         let activity = Activity::new();
         let timer = Box::pin(sleep_until(activity.last() + idle));
-        let mut passing = Self { inner, call, idle, activity, timer, _place: place };
+        let mut passing = Self { inner, call, idle, activity, timer, due: None, _place: place };
         if passing.inner.is_end_stream() {
             passing.whole();
         }
@@ -164,10 +168,14 @@ impl Passing {
         }
     }
 
-    fn cut(&mut self, cause: &'static str) {
+    /// Ends the record and yields once: the connection drops what it has not
+    /// written when a body fails, and it writes when a body has nothing ready.
+    fn cut(&mut self, cause: &'static str, cut: Cut, cx: &Context<'_>) {
         if let Some(mut call) = self.call.take() {
             call.failed(cause, None);
         }
+        self.due = Some(cut);
+        cx.waker().wake_by_ref();
     }
 
     /// Ready when nothing came for too long. The timer is moved only when it
@@ -184,6 +192,9 @@ impl Passing {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(cut) = self.due.take() {
+            return Poll::Ready(Some(Err(cut)));
+        }
         match Pin::new(&mut self.inner).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 self.activity.mark();
@@ -198,8 +209,8 @@ impl Passing {
                 Poll::Ready(Some(Ok(frame)))
             }
             Poll::Ready(Some(Err(error))) => {
-                self.cut("upstream_cut");
-                Poll::Ready(Some(Err(Cut::Upstream(error))))
+                self.cut("upstream_cut", Cut::Upstream(error), cx);
+                Poll::Pending
             }
             Poll::Ready(None) => {
                 self.whole();
@@ -207,8 +218,8 @@ impl Passing {
             }
             Poll::Pending => {
                 ready!(self.poll_idle(cx));
-                self.cut("upstream_idle");
-                Poll::Ready(Some(Err(Cut::Idle)))
+                self.cut("upstream_idle", Cut::Idle, cx);
+                Poll::Pending
             }
         }
     }
