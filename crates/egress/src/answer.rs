@@ -25,7 +25,12 @@ impl Refusal {
         cause: &'static str,
         message: impl Into<String>,
     ) -> Self {
-        Self { status, kind, cause, message: message.into() }
+        Self {
+            status,
+            kind,
+            cause,
+            message: message.into(),
+        }
     }
 
     fn body(&self) -> String {

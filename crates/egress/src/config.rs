@@ -80,7 +80,10 @@ impl Config {
         if scheme != Some(&Scheme::HTTP) && scheme != Some(&Scheme::HTTPS) {
             return Err(ConfigError::UpstreamScheme);
         }
-        let authority = self.upstream.authority().ok_or(ConfigError::UpstreamScheme)?;
+        let authority = self
+            .upstream
+            .authority()
+            .ok_or(ConfigError::UpstreamScheme)?;
         if authority.as_str().contains('@') {
             return Err(ConfigError::UpstreamCredentials);
         }

@@ -50,7 +50,11 @@ impl Connector {
                 .map_err(io::Error::other)?
                 .with_root_certificates(rustls::RootCertStore::empty())
                 .with_no_client_auth();
-            builder.with_tls_config(tls).https_or_http().enable_http1().wrap_connector(http)
+            builder
+                .with_tls_config(tls)
+                .https_or_http()
+                .enable_http1()
+                .wrap_connector(http)
         };
         Ok(Self { inner, timeout })
     }

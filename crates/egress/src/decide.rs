@@ -39,9 +39,15 @@ pub(crate) fn decide(policy: &Policy, private: &[HostPort], target: &Target) -> 
             if WEB_PORTS.contains(&target.port) || listed(private, target) {
                 return allow("unrestricted");
             }
-            deny("port", "only ports 80, 443 and those of declared MCP servers are open")
+            deny(
+                "port",
+                "only ports 80, 443 and those of declared MCP servers are open",
+            )
         }
-        Networking::Limited { allowed_hosts, allow_mcp_servers } => {
+        Networking::Limited {
+            allowed_hosts,
+            allow_mcp_servers,
+        } => {
             if let Some(entry) = allowed_hosts.iter().find(|entry| entry.covers(target)) {
                 return allow(format!("allowed-hosts {entry}"));
             }
@@ -52,9 +58,15 @@ pub(crate) fn decide(policy: &Policy, private: &[HostPort], target: &Target) -> 
                 return deny("mcp-servers", "the environment does not allow MCP servers");
             }
             if allowed_hosts.iter().any(|entry| entry.covers_name(target)) {
-                return deny("port", "the environment allows this host on other ports only");
+                return deny(
+                    "port",
+                    "the environment allows this host on other ports only",
+                );
             }
-            deny("allowed-hosts", "the host is not among the environment's allowed hosts")
+            deny(
+                "allowed-hosts",
+                "the host is not among the environment's allowed hosts",
+            )
         }
     }
 }
@@ -80,7 +92,10 @@ fn allow(rule: impl Into<String>) -> Verdict {
 }
 
 fn deny(rule: &'static str, reason: &str) -> Verdict {
-    Verdict::Deny { rule, reason: reason.to_owned() }
+    Verdict::Deny {
+        rule,
+        reason: reason.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -88,7 +103,10 @@ mod tests {
     use super::*;
 
     fn policy(networking: Networking) -> Policy {
-        Policy { networking, mcp_hosts: vec!["mcp.example.net:8443".parse().unwrap()] }
+        Policy {
+            networking,
+            mcp_hosts: vec!["mcp.example.net:8443".parse().unwrap()],
+        }
     }
 
     fn limited(hosts: &[&str], allow_mcp_servers: bool) -> Policy {
@@ -125,7 +143,15 @@ mod tests {
 
     #[test]
     fn limited_means_the_list() {
-        let policy = limited(&["example.com", "*.github.com", "db.example.org:5432", "1.1.1.1"], true);
+        let policy = limited(
+            &[
+                "example.com",
+                "*.github.com",
+                "db.example.org:5432",
+                "1.1.1.1",
+            ],
+            true,
+        );
         for (target, expected) in [
             ("example.com", "+allowed-hosts example.com"),
             ("EXAMPLE.com.", "+allowed-hosts example.com"),
@@ -149,7 +175,10 @@ mod tests {
 
     #[test]
     fn mcp_servers_are_closed_when_the_environment_says_so() {
-        assert_eq!(rule(&limited(&[], false), "mcp.example.net:8443"), "-mcp-servers");
+        assert_eq!(
+            rule(&limited(&[], false), "mcp.example.net:8443"),
+            "-mcp-servers"
+        );
     }
 
     #[test]

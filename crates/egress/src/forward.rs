@@ -13,9 +13,9 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
+use self::body::OutgoingError;
 pub(crate) use self::body::{Answer, Outgoing, Passing};
 pub(crate) use self::call::{Bill, Call};
-use self::body::OutgoingError;
 use crate::answer::Refusal;
 use crate::config::{Config, ConfigError};
 use crate::connect::{ConnectTimeout, Connector};
@@ -76,7 +76,11 @@ impl Upstream {
 
     /// The upstream address of a path that a route let through.
     fn address(&self, asked: &Uri) -> Uri {
-        let path = format!("{}{}", self.prefix, asked.path_and_query().map_or("/", PathAndQuery::as_str));
+        let path = format!(
+            "{}{}",
+            self.prefix,
+            asked.path_and_query().map_or("/", PathAndQuery::as_str)
+        );
         Uri::builder()
             .scheme(self.scheme.clone())
             .authority(self.authority.clone())
@@ -90,13 +94,19 @@ impl Upstream {
         if find::<ConnectTimeout>(error).is_some() {
             let message = format!("the model API at {host} did not accept a connection in time");
             return Refusal::new(
-                StatusCode::GATEWAY_TIMEOUT, "timeout_error", "upstream_connect_timeout", message,
+                StatusCode::GATEWAY_TIMEOUT,
+                "timeout_error",
+                "upstream_connect_timeout",
+                message,
             );
         }
         if error.is_connect() {
             let message = format!("the model API at {host} cannot be reached");
             return Refusal::new(
-                StatusCode::BAD_GATEWAY, "api_error", "upstream_unreachable", message,
+                StatusCode::BAD_GATEWAY,
+                "api_error",
+                "upstream_unreachable",
+                message,
             );
         }
         match find::<OutgoingError>(error) {
@@ -108,8 +118,14 @@ impl Upstream {
                 "the request body ended early",
             ),
             None => {
-                let message = format!("the model API at {host} closed the connection without an answer");
-                Refusal::new(StatusCode::BAD_GATEWAY, "api_error", "upstream_cut", message)
+                let message =
+                    format!("the model API at {host} closed the connection without an answer");
+                Refusal::new(
+                    StatusCode::BAD_GATEWAY,
+                    "api_error",
+                    "upstream_cut",
+                    message,
+                )
             }
         }
     }
@@ -120,7 +136,12 @@ impl Upstream {
             self.authority,
             self.idle_timeout.as_secs()
         );
-        Refusal::new(StatusCode::GATEWAY_TIMEOUT, "timeout_error", "upstream_idle", message)
+        Refusal::new(
+            StatusCode::GATEWAY_TIMEOUT,
+            "timeout_error",
+            "upstream_idle",
+            message,
+        )
     }
 }
 

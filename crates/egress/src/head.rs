@@ -33,9 +33,16 @@ pub(crate) struct Head {
 pub(crate) async fn read<I: AsyncRead + Unpin>(io: &mut I) -> Result<Option<Head>, Refusal> {
     let mut bytes = BytesMut::with_capacity(4096);
     loop {
-        let count = io.read_buf(&mut bytes).await.map_err(|_| bad("the connection broke"))?;
+        let count = io
+            .read_buf(&mut bytes)
+            .await
+            .map_err(|_| bad("the connection broke"))?;
         if count == 0 {
-            return if bytes.is_empty() { Ok(None) } else { Err(bad("the request ended early")) };
+            return if bytes.is_empty() {
+                Ok(None)
+            } else {
+                Err(bad("the request ended early"))
+            };
         }
         if let Some(length) = end_of_head(&bytes) {
             return parse(bytes.freeze(), length).map(Some);
@@ -47,7 +54,10 @@ pub(crate) async fn read<I: AsyncRead + Unpin>(io: &mut I) -> Result<Option<Head
 }
 
 fn end_of_head(bytes: &[u8]) -> Option<usize> {
-    bytes.windows(4).position(|four| four == b"\r\n\r\n").map(|at| at + 4)
+    bytes
+        .windows(4)
+        .position(|four| four == b"\r\n\r\n")
+        .map(|at| at + 4)
 }
 
 fn parse(bytes: Bytes, length: usize) -> Result<Head, Refusal> {
@@ -82,13 +92,23 @@ fn parse(bytes: Bytes, length: usize) -> Result<Head, Refusal> {
     if length_header.is_some_and(|length| !digits(&length)) {
         return Err(bad("its content-length is not a number"));
     }
-    Ok(Head { method, target, host, bytes, length })
+    Ok(Head {
+        method,
+        target,
+        host,
+        bytes,
+        length,
+    })
 }
 
 /// The only value of a header, or a refusal when there are several.
 fn single(headers: &[httparse::Header<'_>], name: &str) -> Result<Option<String>, Refusal> {
-    let mut values = headers.iter().filter(|header| header.name.eq_ignore_ascii_case(name));
-    let Some(header) = values.next() else { return Ok(None) };
+    let mut values = headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case(name));
+    let Some(header) = values.next() else {
+        return Ok(None);
+    };
     if values.next().is_some() {
         return Err(bad(&format!("it has more than one {name} header")));
     }
@@ -99,7 +119,12 @@ fn single(headers: &[httparse::Header<'_>], name: &str) -> Result<Option<String>
 /// A request that is refused for its form.
 pub(crate) fn bad(why: &str) -> Refusal {
     let message = format!("the proxy does not take this request: {why} (rule: request-form)");
-    Refusal::new(StatusCode::BAD_REQUEST, "invalid_request_error", "request-form", message)
+    Refusal::new(
+        StatusCode::BAD_REQUEST,
+        "invalid_request_error",
+        "request-form",
+        message,
+    )
 }
 
 fn too_large() -> Refusal {
@@ -167,8 +192,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_head_is_read_and_the_rest_kept() {
-        let head = parse("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\nhello").await.unwrap().unwrap();
-        assert_eq!((head.method.as_str(), head.target.as_str()), ("CONNECT", "a:443"));
+        let head = parse("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\nhello")
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            (head.method.as_str(), head.target.as_str()),
+            ("CONNECT", "a:443")
+        );
         assert_eq!(head.host.as_deref(), Some("a:443"));
         assert_eq!(&head.bytes[head.length..], b"hello");
     }
@@ -177,10 +208,22 @@ mod tests {
     async fn what_can_be_read_in_two_ways_is_refused() {
         for (headers, why) in [
             ("Host: a\r\nhost: b\r\n", "more than one host"),
-            ("Content-Length: 3\r\nTransfer-Encoding: chunked\r\n", "both"),
-            ("Transfer-Encoding: chunked\r\nContent-Length: 3\r\n", "both"),
-            ("Content-Length: 3\r\nContent-Length: 3\r\n", "more than one content-length"),
-            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n", "more than one"),
+            (
+                "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+                "both",
+            ),
+            (
+                "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n",
+                "both",
+            ),
+            (
+                "Content-Length: 3\r\nContent-Length: 3\r\n",
+                "more than one content-length",
+            ),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+                "more than one",
+            ),
             ("Transfer-Encoding: xchunked\r\n", "not chunked"),
             ("Transfer-Encoding: gzip, chunked\r\n", "not chunked"),
             ("Content-Length: +3\r\n", "not a number"),
@@ -188,9 +231,15 @@ mod tests {
             ("X: a\r\n folded\r\n", "not an HTTP/1"),
             ("X: a\nY: b\r\n", "CRLF"),
         ] {
-            let refusal = parse(&format!("GET http://a/ HTTP/1.1\r\n{headers}\r\n")).await.unwrap_err();
+            let refusal = parse(&format!("GET http://a/ HTTP/1.1\r\n{headers}\r\n"))
+                .await
+                .unwrap_err();
             assert_eq!(refusal.status, StatusCode::BAD_REQUEST, "{headers:?}");
-            assert!(refusal.message.contains(why), "{headers:?}: {}", refusal.message);
+            assert!(
+                refusal.message.contains(why),
+                "{headers:?}: {}",
+                refusal.message
+            );
         }
     }
 
@@ -200,7 +249,9 @@ mod tests {
         let refusal = parse(&endless).await.unwrap_err();
         assert_eq!(refusal.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
         let many = "X: y\r\n".repeat(MAX_HEADERS + 1);
-        let refusal = parse(&format!("GET http://a/ HTTP/1.1\r\n{many}\r\n")).await.unwrap_err();
+        let refusal = parse(&format!("GET http://a/ HTTP/1.1\r\n{many}\r\n"))
+            .await
+            .unwrap_err();
         assert_eq!(refusal.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
 

@@ -21,7 +21,10 @@ pub(crate) struct Activity {
 
 impl Activity {
     pub(crate) fn new() -> Self {
-        Self { began: Instant::now(), last: Arc::new(AtomicU64::new(0)) }
+        Self {
+            began: Instant::now(),
+            last: Arc::new(AtomicU64::new(0)),
+        }
     }
 
     /// Something moved now.

@@ -60,7 +60,14 @@ pub(crate) fn strip_hop(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     let keep_alive = HeaderName::from_static("keep-alive");
-    for name in [CONNECTION, TE, TRAILER, TRANSFER_ENCODING, UPGRADE, keep_alive] {
+    for name in [
+        CONNECTION,
+        TE,
+        TRAILER,
+        TRANSFER_ENCODING,
+        UPGRADE,
+        keep_alive,
+    ] {
         headers.remove(name);
     }
 }
@@ -94,7 +101,10 @@ mod tests {
             ("accept-encoding", "gzip"),
             ("anthropic-version", "2023-06-01"),
         ] {
-            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+            headers.append(
+                HeaderName::from_static(name),
+                HeaderValue::from_static(value),
+            );
         }
         headers
     }
@@ -104,10 +114,16 @@ mod tests {
         let mut headers = from_sandbox();
         let key = Secret::new("real");
         model_request(&mut headers, Some((KeyHeader::ApiKey, &key))).unwrap();
-        assert_eq!(names(&headers), ["accept-encoding", "anthropic-version", "x-api-key"]);
+        assert_eq!(
+            names(&headers),
+            ["accept-encoding", "anthropic-version", "x-api-key"]
+        );
         assert_eq!(headers["x-api-key"], "real");
         assert_eq!(headers["accept-encoding"], "identity");
-        assert!(!format!("{headers:?}").contains("real"), "sensitive values are not shown");
+        assert!(
+            !format!("{headers:?}").contains("real"),
+            "sensitive values are not shown"
+        );
     }
 
     #[test]
@@ -115,7 +131,10 @@ mod tests {
         let mut headers = from_sandbox();
         let key = Secret::new("real");
         model_request(&mut headers, Some((KeyHeader::Bearer, &key))).unwrap();
-        assert_eq!(names(&headers), ["accept-encoding", "anthropic-version", "authorization"]);
+        assert_eq!(
+            names(&headers),
+            ["accept-encoding", "anthropic-version", "authorization"]
+        );
         assert_eq!(headers["authorization"], "Bearer real");
     }
 

@@ -44,9 +44,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use crate::config::{Config, ConfigError, KeyHeader};
-pub use crate::policy::{
-    HostPattern, HostPort, Networking, ParseHostError, Policy, Target,
-};
+pub use crate::policy::{HostPattern, HostPort, Networking, ParseHostError, Policy, Target};
 pub use crate::prices::{Prices, PricesError};
 pub use crate::secret::{CredentialError, Secret, Slot};
 pub use crate::usage::{Admission, ClientId, Microcents, Tokens, Usage};

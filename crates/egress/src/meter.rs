@@ -122,7 +122,9 @@ impl Reading {
     }
 
     fn take_event(&mut self, data: &[u8]) {
-        let Ok(event) = serde_json::from_slice::<Event>(data) else { return };
+        let Ok(event) = serde_json::from_slice::<Event>(data) else {
+            return;
+        };
         match event {
             Event::MessageStart { message } => {
                 self.model = message.model.or(self.model.take());
@@ -188,10 +190,16 @@ impl Lines {
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Event {
-    MessageStart { message: Message },
-    MessageDelta { usage: Option<UsageObject> },
+    MessageStart {
+        message: Message,
+    },
+    MessageDelta {
+        usage: Option<UsageObject>,
+    },
     MessageStop {},
-    Error { error: ErrorObject },
+    Error {
+        error: ErrorObject,
+    },
     #[serde(other)]
     Other,
 }

@@ -63,7 +63,10 @@ impl ModelWay {
     pub(crate) fn new(config: Config, windows: Windows) -> Result<Self, ConfigError> {
         Ok(Self {
             upstream: Upstream::new(&config)?,
-            bill: Arc::new(Bill { usage: windows.usage, prices: config.prices }),
+            bill: Arc::new(Bill {
+                usage: windows.usage,
+                prices: config.prices,
+            }),
             policies: windows.policies,
             credentials: windows.credentials,
             key: config.key,
@@ -111,7 +114,13 @@ async fn answer(
         Ok(route) => {
             let mut call = route.is_call().then(|| {
                 let free = route == Route::CountTokens;
-                Call::new(Arc::clone(&way.bill), client.clone(), &path, free, (way.clock)())
+                Call::new(
+                    Arc::clone(&way.bill),
+                    client.clone(),
+                    &path,
+                    free,
+                    (way.clock)(),
+                )
             });
             match forward(way, &client, places, route, request, &mut call).await {
                 Ok(response) => return response,
@@ -147,17 +156,28 @@ async fn forward(
     if request.body().size_hint().lower() > MAX_REQUEST {
         return Err(too_large());
     }
-    let place = places.acquire_owned().await.expect("the semaphore is never closed");
+    let place = places
+        .acquire_owned()
+        .await
+        .expect("the semaphore is never closed");
     if route.is_call() {
         admit(way, client)?;
     }
     let (mut parts, body) = request.into_parts();
     let key = match route.takes_key() {
-        true => Some(way.credentials.resolve(&way.key).await.map_err(|e| no_key(way, &e))?),
+        true => Some(
+            way.credentials
+                .resolve(&way.key)
+                .await
+                .map_err(|e| no_key(way, &e))?,
+        ),
         false => None,
     };
-    inject::model_request(&mut parts.headers, key.as_ref().map(|key| (way.key_header, key)))
-        .map_err(|error| no_key(way, &error))?;
+    inject::model_request(
+        &mut parts.headers,
+        key.as_ref().map(|key| (way.key_header, key)),
+    )
+    .map_err(|error| no_key(way, &error))?;
     drop(key);
     let activity = Activity::new();
     let asked = call.as_ref().map(Call::asked);
@@ -188,7 +208,11 @@ fn passing(
 fn admit(way: &ModelWay, client: &ClientId) -> Result<(), Refusal> {
     match way.bill.usage.admit(client) {
         Admission::Allow => Ok(()),
-        Admission::Refuse { status, error_type, message } => {
+        Admission::Refuse {
+            status,
+            error_type,
+            message,
+        } => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
             Err(Refusal::new(status, error_type, "not_admitted", message))
         }
@@ -210,10 +234,16 @@ fn no_key(way: &ModelWay, error: &CredentialError) -> Refusal {
     tracing::error!(slot = way.key.0, error = %error, "the model key in slot {} cannot be used", way.key.0);
     match error {
         CredentialError::Unavailable => Refusal::new(
-            StatusCode::SERVICE_UNAVAILABLE, "api_error", "credential_unavailable", message,
+            StatusCode::SERVICE_UNAVAILABLE,
+            "api_error",
+            "credential_unavailable",
+            message,
         ),
         CredentialError::Missing | CredentialError::Malformed => Refusal::new(
-            StatusCode::FORBIDDEN, "permission_error", "credential_missing", message,
+            StatusCode::FORBIDDEN,
+            "permission_error",
+            "credential_missing",
+            message,
         ),
     }
 }

@@ -126,7 +126,11 @@ impl FromStr for HostPattern {
         if wildcard && ip.is_some() {
             return Err(ParseHostError::Malformed(text.to_owned()));
         }
-        Ok(Self { wildcard, host, port })
+        Ok(Self {
+            wildcard,
+            host,
+            port,
+        })
     }
 }
 

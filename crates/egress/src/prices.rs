@@ -73,7 +73,10 @@ impl Prices {
     /// The table that ships with this crate.
     #[must_use]
     pub fn builtin() -> Self {
-        let none = Self { by_model: BTreeMap::new(), web_search: None };
+        let none = Self {
+            by_model: BTreeMap::new(),
+            web_search: None,
+        };
         none.overridden_by(include_str!("prices.toml"))
             .expect("the built-in table is checked by a test")
     }
@@ -241,7 +244,9 @@ impl FileEntry {
 /// error is likelier than a price.
 fn microcents(dollars: f64, model: &str) -> Result<u64, PricesError> {
     if !(0.0..=1_000_000.0).contains(&dollars) {
-        return Err(PricesError::Amount { model: model.to_owned() });
+        return Err(PricesError::Amount {
+            model: model.to_owned(),
+        });
     }
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     Ok((dollars * 100_000_000.0).round() as u64)
@@ -257,11 +262,19 @@ fn date(text: &str) -> Option<SystemTime> {
             .and_then(|part| part.parse::<u64>().ok())
     };
     let (year, month, day) = (next(4)?, next(2)?, next(2)?);
-    if parts.next().is_some() || year < 1970 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+    if parts.next().is_some()
+        || year < 1970
+        || !(1..=12).contains(&month)
+        || !(1..=31).contains(&day)
+    {
         return None;
     }
     // Days of the proleptic Gregorian calendar, the year starting in March.
-    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (y, m) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
     let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day - 1;
     let days = days.checked_sub(719_468)?;
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(days * 86_400))
@@ -312,27 +325,55 @@ mod tests {
             web_searches: 2,
         };
         // 0.004 + 0.002 + 0.002 + 0.001 + 0.0004 + 0.02
-        assert_eq!(dollars("claude-opus-5-5", "2026-11-22", tokens), Some(0.0294));
+        assert_eq!(
+            dollars("claude-opus-5-5", "2026-11-22", tokens),
+            Some(0.0294)
+        );
     }
 
     #[test]
     fn the_entry_of_the_calls_day_counts() {
-        assert_eq!(dollars("claude-sonnet-5-5", "2026-10-06", MILLION), Some(0.20));
-        assert_eq!(dollars("claude-sonnet-5-5", "2026-10-07", MILLION), Some(0.10));
-        assert_eq!(dollars("claude-sonnet-5-5", "1999-01-01", MILLION), Some(0.20));
+        assert_eq!(
+            dollars("claude-sonnet-5-5", "2026-10-06", MILLION),
+            Some(0.20)
+        );
+        assert_eq!(
+            dollars("claude-sonnet-5-5", "2026-10-07", MILLION),
+            Some(0.10)
+        );
+        assert_eq!(
+            dollars("claude-sonnet-5-5", "1999-01-01", MILLION),
+            Some(0.20)
+        );
     }
 
     #[test]
     fn a_long_prompt_prices_the_whole_call() {
-        let tokens = |input| Tokens { input, output: 1_000_000, ..Tokens::default() };
-        assert_eq!(dollars("claude-haiku-5-5", "2026-11-22", tokens(100_000)), Some(0.51));
-        assert_eq!(dollars("claude-haiku-5-5", "2026-11-22", tokens(100_001)), Some(2.550_000_5));
+        let tokens = |input| Tokens {
+            input,
+            output: 1_000_000,
+            ..Tokens::default()
+        };
+        assert_eq!(
+            dollars("claude-haiku-5-5", "2026-11-22", tokens(100_000)),
+            Some(0.51)
+        );
+        assert_eq!(
+            dollars("claude-haiku-5-5", "2026-11-22", tokens(100_001)),
+            Some(2.550_000_5)
+        );
     }
 
     #[test]
     fn dated_names_and_context_marks_have_the_models_price() {
-        assert_eq!(dollars("claude-haiku-4-5-20251001", "2026-11-22", MILLION), Some(0.1));
-        assert_eq!(dollars("claude-opus-4-8[1m]", "2026-11-22", MILLION), Some(0.5));
+        assert_eq!(
+            dollars("claude-haiku-4-5-20251001", "2026-11-22", MILLION),
+            Some(0.1)
+        );
+        assert_eq!(
+            dollars("claude-opus-4-8[1m]", "2026-11-22", MILLION),
+            Some(0.5)
+        );
     }
 
     #[test]
@@ -366,8 +407,14 @@ mod tests {
         "#;
         let prices = Prices::builtin().overridden_by(own).unwrap();
         let when = day("2026-11-22");
-        assert_eq!(prices.cost("claude-sonnet-5-5", when, &MILLION, Terms::default()), Some(Microcents(7_000_000)));
-        assert_eq!(prices.cost("claude-sonnet-5", when, &MILLION, Terms::default()), Some(Microcents(20_000_000)));
+        assert_eq!(
+            prices.cost("claude-sonnet-5-5", when, &MILLION, Terms::default()),
+            Some(Microcents(7_000_000))
+        );
+        assert_eq!(
+            prices.cost("claude-sonnet-5", when, &MILLION, Terms::default()),
+            Some(Microcents(20_000_000))
+        );
     }
 
     #[test]
@@ -381,10 +428,21 @@ mod tests {
     #[test]
     fn every_model_known_by_name_has_a_price() {
         for model in [
-            "claude-fable-5-2", "claude-fable-5-1", "claude-fable-5", "claude-opus-5-5",
-            "claude-opus-5", "claude-opus-4-8", "claude-opus-4-7", "claude-opus-4-6",
-            "claude-opus-4-5", "claude-sonnet-5-5", "claude-sonnet-5", "claude-sonnet-4-6",
-            "claude-sonnet-4-5", "claude-haiku-5-5", "claude-haiku-4-5",
+            "claude-fable-5-2",
+            "claude-fable-5-1",
+            "claude-fable-5",
+            "claude-opus-5-5",
+            "claude-opus-5",
+            "claude-opus-4-8",
+            "claude-opus-4-7",
+            "claude-opus-4-6",
+            "claude-opus-4-5",
+            "claude-sonnet-5-5",
+            "claude-sonnet-5",
+            "claude-sonnet-4-6",
+            "claude-sonnet-4-5",
+            "claude-haiku-5-5",
+            "claude-haiku-4-5",
         ] {
             assert!(dollars(model, "2026-11-22", MILLION).is_some(), "{model}");
         }

@@ -103,9 +103,10 @@ struct Opened {
 
 async fn open(way: &ProxyWay, client: &ClientId, head: Head) -> Result<Opened, Refusal> {
     let (target, tunnel) = target::of(&head)?;
-    let policy = way.policies.of(client).ok_or_else(|| {
-        denied(&target, "unknown-client", "this sandbox has no policy")
-    })?;
+    let policy = way
+        .policies
+        .of(client)
+        .ok_or_else(|| denied(&target, "unknown-client", "this sandbox has no policy"))?;
     let rule = match decide(&policy, &way.private, &target) {
         Verdict::Allow { rule } => rule,
         Verdict::Deny { rule, reason } => return Err(denied(&target, rule, &reason)),
@@ -120,7 +121,13 @@ async fn open(way: &ProxyWay, client: &ClientId, head: Head) -> Result<Opened, R
         client.id = %client, host = %target, rule, verdict = "allowed",
         "{client} reaches {target} by rule {rule}"
     );
-    Ok(Opened { head, target, tunnel, stream, _place: place })
+    Ok(Opened {
+        head,
+        target,
+        tunnel,
+        stream,
+        _place: place,
+    })
 }
 
 /// Carries bytes until either side ends or nothing moves for too long.
@@ -150,8 +157,9 @@ async fn tunnel<I: AsyncRead + AsyncWrite + Unpin>(opened: &mut Opened, mut io: 
     let after_head = opened.head.bytes.slice(opened.head.length..);
     let mut io = Rewound::new(after_head, io);
     // An error here is one side breaking off; dropping both ends tells the other.
-    let _ = copy_bidirectional_with_sizes(&mut io, &mut opened.stream, TUNNEL_BUFFER, TUNNEL_BUFFER)
-        .await;
+    let _ =
+        copy_bidirectional_with_sizes(&mut io, &mut opened.stream, TUNNEL_BUFFER, TUNNEL_BUFFER)
+            .await;
 }
 
 /// A refusal by a rule, naming host and rule.
@@ -164,5 +172,10 @@ fn crowded(target: &Target) -> Refusal {
     let message = format!(
         "{target} was not tried: {MAX_REQUESTS} proxy requests of this sandbox are under way (rule: concurrency)"
     );
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded_error", "concurrency", message)
+    Refusal::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "overloaded_error",
+        "concurrency",
+        message,
+    )
 }

@@ -117,7 +117,10 @@ impl TopLevel {
     fn begin_value(&mut self) {
         self.expects_key = false;
         let key = self.key.take().unwrap_or_default();
-        self.capturing = self.wanted.iter().position(|wanted| wanted.as_bytes() == key);
+        self.capturing = self
+            .wanted
+            .iter()
+            .position(|wanted| wanted.as_bytes() == key);
         if let Some(at) = self.capturing {
             self.found[at] = Some(Vec::new());
         }
@@ -127,7 +130,9 @@ impl TopLevel {
     /// left out as a whole.
     fn keep(&mut self, byte: u8) {
         let Some(at) = self.capturing else { return };
-        let Some(value) = &mut self.found[at] else { return };
+        let Some(value) = &mut self.found[at] else {
+            return;
+        };
         if value.len() == MAX_VALUE {
             self.found[at] = None;
         } else {
@@ -176,12 +181,22 @@ mod tests {
     #[test]
     fn an_endless_value_is_left_out() {
         let text = format!(r#"{{"model":"{}","n":1}}"#, "x".repeat(MAX_VALUE));
-        assert_eq!(scan([text.into_bytes()].into_iter()), (None, None, Some(1.0)));
+        assert_eq!(
+            scan([text.into_bytes()].into_iter()),
+            (None, None, Some(1.0))
+        );
     }
 
     #[test]
     fn what_is_no_object_gives_nothing() {
-        for text in ["", "[\"model\",\"x\"]", "\"model\"", "}}}{", "not json", "{\"model\":"] {
+        for text in [
+            "",
+            "[\"model\",\"x\"]",
+            "\"model\"",
+            "}}}{",
+            "not json",
+            "{\"model\":",
+        ] {
             let (model, usage, n) = scan([text.as_bytes().to_vec()].into_iter());
             assert_eq!((model, usage, n), (None, None, None), "{text}");
         }

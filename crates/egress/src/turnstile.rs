@@ -18,7 +18,10 @@ pub(crate) struct Turnstile {
 
 impl Turnstile {
     pub(crate) fn new(places: usize) -> Self {
-        Self { places, clients: Mutex::new(HashMap::new()) }
+        Self {
+            places,
+            clients: Mutex::new(HashMap::new()),
+        }
     }
 
     /// The places of one client. They are shared by all who hold them and

@@ -72,7 +72,10 @@ pub(crate) fn list(query: &str) -> Result<Value, String> {
         true => &all[all.len().saturating_sub(limit)..],
         false => &all[..limit.min(all.len())],
     };
-    let data: Vec<Value> = shown.iter().map(|at| info(KNOWN_MODELS[*at].0, *at)).collect();
+    let data: Vec<Value> = shown
+        .iter()
+        .map(|at| info(KNOWN_MODELS[*at].0, *at))
+        .collect();
     let id = |value: Option<&Value>| value.map_or(Value::Null, |value| value["id"].clone());
     Ok(json!({
         "first_id": id(data.first()),
@@ -105,7 +108,10 @@ mod tests {
     fn ids(query: &str) -> (Vec<String>, bool) {
         let page = list(query).unwrap();
         let data = page["data"].as_array().unwrap();
-        let ids = data.iter().map(|m| m["id"].as_str().unwrap().to_owned()).collect();
+        let ids = data
+            .iter()
+            .map(|m| m["id"].as_str().unwrap().to_owned())
+            .collect();
         (ids, page["has_more"].as_bool().unwrap())
     }
 
@@ -122,13 +128,19 @@ mod tests {
 
     #[test]
     fn a_dated_name_is_known_and_a_wrong_one_is_not() {
-        assert_eq!(one("claude-haiku-4-5-20251001").unwrap()["display_name"], "Claude Haiku 4.5");
+        assert_eq!(
+            one("claude-haiku-4-5-20251001").unwrap()["display_name"],
+            "Claude Haiku 4.5"
+        );
         assert!(one("claude-haiku-4-5-2025").is_none());
         assert!(!is_known("gpt-5"));
     }
 
     #[test]
     fn a_wrong_limit_is_named() {
-        assert_eq!(list("limit=0").unwrap_err(), "limit: must be a number from 1 to 1000");
+        assert_eq!(
+            list("limit=0").unwrap_err(),
+            "limit: must be a number from 1 to 1000"
+        );
     }
 }

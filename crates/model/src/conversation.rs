@@ -95,13 +95,18 @@ impl Request {
 
     /// The schema that the answer's text must follow, when one is asked for.
     pub(crate) fn schema(&self) -> Option<&Value> {
-        let format = self.output_config.as_ref().and_then(|config| config.format.as_ref());
+        let format = self
+            .output_config
+            .as_ref()
+            .and_then(|config| config.format.as_ref());
         format.or(self.output_format.as_ref())?.schema.as_ref()
     }
 
     /// Whether the model has spoken before.
     pub(crate) fn has_assistant_turn(&self) -> bool {
-        self.messages.iter().any(|message| message.role == "assistant")
+        self.messages
+            .iter()
+            .any(|message| message.role == "assistant")
     }
 
     /// Where the conversation stands, by its newest user text.
@@ -114,16 +119,27 @@ impl Request {
             .find_map(|(at, message)| Some((at, message.user_text()?)));
         let (at, text) = found.unwrap_or_default();
         let since = &self.messages[at.min(self.messages.len())..];
-        let step = since.iter().filter(|message| message.role == "assistant").count();
+        let step = since
+            .iter()
+            .filter(|message| message.role == "assistant")
+            .count();
         let result = since.iter().rev().find_map(Message::tool_result);
         let mut hasher = DefaultHasher::new();
         (at, &text, step).hash(&mut hasher);
-        Standing { text, step, result, key: hasher.finish() }
+        Standing {
+            text,
+            step,
+            result,
+            key: hasher.finish(),
+        }
     }
 
     /// The working directory that the prompt names.
     pub(crate) fn cwd(&self) -> Option<String> {
-        let texts = self.system.texts().chain(self.messages.iter().flat_map(|m| m.content.texts()));
+        let texts = self
+            .system
+            .texts()
+            .chain(self.messages.iter().flat_map(|m| m.content.texts()));
         texts.into_iter().find_map(|text| {
             text.lines().find_map(|line| {
                 let (_, path) = line.split_once("orking directory: ")?;
@@ -150,17 +166,27 @@ impl Message {
         let text = texts.join("\n");
         // A client may say something next to a result; it is a prompt only when
         // it is a script.
-        let brings_results = self.content.blocks().any(|block| block.kind == "tool_result");
+        let brings_results = self
+            .content
+            .blocks()
+            .any(|block| block.kind == "tool_result");
         let scripted = || !matches!(crate::script::Script::parse(&text), Ok(None));
         (!text.is_empty() && (!brings_results || scripted())).then_some(text)
     }
 
     fn tool_result(&self) -> Option<String> {
-        let block = self.content.blocks().filter(|block| block.kind == "tool_result").last()?;
+        let block = self
+            .content
+            .blocks()
+            .filter(|block| block.kind == "tool_result")
+            .last()?;
         Some(match &block.content {
             Some(Value::String(text)) => text.clone(),
             Some(Value::Array(parts)) => {
-                let texts: Vec<&str> = parts.iter().filter_map(|part| part["text"].as_str()).collect();
+                let texts: Vec<&str> = parts
+                    .iter()
+                    .filter_map(|part| part["text"].as_str())
+                    .collect();
                 texts.join("\n")
             }
             _ => String::new(),
@@ -183,7 +209,9 @@ impl Content {
             Self::Blocks(_) | Self::Other(_) => None,
         };
         let blocks = self.blocks().filter(|block| block.kind == "text");
-        whole.into_iter().chain(blocks.filter_map(|block| block.text.as_deref()))
+        whole
+            .into_iter()
+            .chain(blocks.filter_map(|block| block.text.as_deref()))
     }
 }
 
@@ -215,7 +243,9 @@ fn without_wrappings(text: &str) -> String {
     for name in WRAPPINGS {
         let (open, close) = (format!("<{name}>"), format!("</{name}>"));
         while let Some(start) = text.find(&open) {
-            let end = text[start..].find(&close).map_or(text.len(), |at| start + at + close.len());
+            let end = text[start..]
+                .find(&close)
+                .map_or(text.len(), |at| start + at + close.len());
             text.replace_range(start..end, "");
         }
     }
@@ -284,14 +314,18 @@ mod tests {
     #[test]
     fn nothing_at_all_is_an_empty_text() {
         assert_eq!(standing(json!([])), (String::new(), 0, None));
-        assert_eq!(standing(json!([{"role": "user", "content": 5}])), (String::new(), 0, None));
+        assert_eq!(
+            standing(json!([{"role": "user", "content": 5}])),
+            (String::new(), 0, None)
+        );
     }
 
     #[test]
     fn the_key_is_the_same_for_a_retry_and_another_for_the_next_step() {
         let key = |messages| request(messages).standing().key;
         let first = json!([{"role": "user", "content": "x"}]);
-        let second = json!([{"role": "user", "content": "x"}, {"role": "assistant", "content": "a"}]);
+        let second =
+            json!([{"role": "user", "content": "x"}, {"role": "assistant", "content": "a"}]);
         assert_eq!(key(first.clone()), key(first.clone()));
         assert_ne!(key(first), key(second));
     }

@@ -59,18 +59,29 @@ fn demonstration(request: &Request, standing: &Standing) -> Message {
         ),
         _ => {
             let output = standing.result.as_deref().unwrap_or_default().trim();
-            say(format!("Done. I wrote `{path}` and ran it. It said:\n\n{output}"))
+            say(format!(
+                "Done. I wrote `{path}` and ran it. It said:\n\n{output}"
+            ))
         }
     }
 }
 
 fn with_tool(text: &str, name: &str, input: Value) -> Message {
-    let tool = Part::Tool { name: name.to_owned(), input };
-    Message { parts: vec![Part::Text(text.to_owned()), tool], ..Message::default() }
+    let tool = Part::Tool {
+        name: name.to_owned(),
+        input,
+    };
+    Message {
+        parts: vec![Part::Text(text.to_owned()), tool],
+        ..Message::default()
+    }
 }
 
 fn say(text: impl Into<String>) -> Message {
-    Message { parts: vec![Part::Text(text.into())], ..Message::default() }
+    Message {
+        parts: vec![Part::Text(text.into())],
+        ..Message::default()
+    }
 }
 
 /// How deep a schema is followed; a recursive one ends here.
@@ -84,7 +95,9 @@ fn instance(schema: &Value, text: &str, depth: usize) -> Value {
     if let Some(value) = schema.get("const") {
         return value.clone();
     }
-    let kind = schema["type"].as_str().or_else(|| schema["type"][0].as_str());
+    let kind = schema["type"]
+        .as_str()
+        .or_else(|| schema["type"][0].as_str());
     match kind {
         _ if depth == MAX_DEPTH => Value::Null,
         Some("object") => {
@@ -169,8 +182,13 @@ mod tests {
             "model": "m", "messages": [{"role": "user", "content": "fix the bug"}],
             "output_config": {"format": {"type": "json_schema", "schema": schema}},
         }));
-        let [Part::Text(text)] = parts.as_slice() else { panic!("{parts:?}") };
+        let [Part::Text(text)] = parts.as_slice() else {
+            panic!("{parts:?}")
+        };
         let value: Value = serde_json::from_str(text).unwrap();
-        assert_eq!(value, json!({"title": "fix the bug", "kind": "a", "n": 0, "list": []}));
+        assert_eq!(
+            value,
+            json!({"title": "fix the bug", "kind": "a", "n": 0, "list": []})
+        );
     }
 }

@@ -54,7 +54,10 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { key: None, keep_requests: 1_000 }
+        Self {
+            key: None,
+            keep_requests: 1_000,
+        }
     }
 }
 
@@ -89,7 +92,11 @@ impl Model {
     pub async fn bind_with(addr: SocketAddr, options: Options) -> io::Result<Self> {
         let listener = TcpListener::bind(addr).await?;
         let addr = listener.local_addr()?;
-        Ok(Self { listener, addr, shared: Arc::new(server::Shared::new(options)) })
+        Ok(Self {
+            listener,
+            addr,
+            shared: Arc::new(server::Shared::new(options)),
+        })
     }
 
     /// Where it listens.
@@ -121,7 +128,12 @@ impl Model {
         let stop = CancellationToken::new();
         let (addr, shared) = (self.addr, Arc::clone(&self.shared));
         let task = tokio::spawn(self.serve_until(stop.clone()));
-        Running { addr, shared, stop, task }
+        Running {
+            addr,
+            shared,
+            stop,
+            task,
+        }
     }
 }
 

@@ -29,8 +29,15 @@ pub(crate) async fn create(
     if request.max_tokens.is_none() {
         return invalid("max_tokens: Field required");
     }
-    let cached = body.windows(CACHE_MARK.len()).any(|window| window == CACHE_MARK);
-    let mut plan = match Plan::of(&request, body.len(), cached, &OfSession { session, attempts }) {
+    let cached = body
+        .windows(CACHE_MARK.len())
+        .any(|window| window == CACHE_MARK);
+    let mut plan = match Plan::of(
+        &request,
+        body.len(),
+        cached,
+        &OfSession { session, attempts },
+    ) {
         Ok(plan) => plan,
         Err(problem) => return invalid(&problem.to_string()),
     };
@@ -39,9 +46,11 @@ pub(crate) async fn create(
     }
     match plan.fault.take() {
         Some(Fault::Silent) => future::pending().await,
-        Some(Fault::Error { status, kind, retry_after }) => {
-            failure(status, &kind, "scripted", retry_after)
-        }
+        Some(Fault::Error {
+            status,
+            kind,
+            retry_after,
+        }) => failure(status, &kind, "scripted", retry_after),
         Some(Fault::Break(kind)) if !request.stream => failure(500, &kind, "scripted", None),
         fault => {
             plan.fault = fault;
@@ -80,10 +89,16 @@ fn read(body: &Bytes) -> Result<Request, Box<Response<Planned>>> {
         .map_err(|problem| Box::new(invalid(&format!("the request is not valid: {problem}"))))?;
     if !catalogue::is_known(&request.model) {
         let message = format!("model: {}", request.model);
-        return Err(Box::new(error(StatusCode::NOT_FOUND, "not_found_error", &message)));
+        return Err(Box::new(error(
+            StatusCode::NOT_FOUND,
+            "not_found_error",
+            &message,
+        )));
     }
     if request.messages.is_empty() {
-        return Err(Box::new(invalid("messages: at least one message is required")));
+        return Err(Box::new(invalid(
+            "messages: at least one message is required",
+        )));
     }
     Ok(request)
 }
@@ -99,7 +114,10 @@ fn answer(plan: Plan, stream: bool, ids: &Ids) -> Response<Planned> {
     }
     let mut response = Response::new(Planned::events(plan, &id, tool_id));
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/event-stream; charset=utf-8"),
+    );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     response
 }
@@ -112,7 +130,9 @@ fn failure(status: u16, kind: &str, message: &str, retry_after: Option<u64>) -> 
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = error(status, kind, message);
     if let Some(seconds) = retry_after {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }

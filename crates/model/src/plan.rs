@@ -77,7 +77,9 @@ impl Plan {
                 part => blocks.push(block(part, request, &standing)),
             }
         }
-        let calls = blocks.iter().any(|block| matches!(block, Block::Tool { .. }));
+        let calls = blocks
+            .iter()
+            .any(|block| matches!(block, Block::Tool { .. }));
         let usual = if calls { "tool_use" } else { "end_turn" };
         Ok(Self {
             model: request.model.clone(),
@@ -102,13 +104,33 @@ fn message(request: &Request, standing: &Standing) -> Result<Message, ScriptErro
     if !request.has_tools() {
         // A request without tools cannot take a step with tools: what is left is
         // one message of texts.
-        let parts = script.messages.into_iter().flat_map(|message| message.parts);
-        let parts = parts.filter(|part| !matches!(part, Part::Tool { .. })).collect();
-        script = Script { messages: vec![Message { parts, ..Message::default() }] };
+        let parts = script
+            .messages
+            .into_iter()
+            .flat_map(|message| message.parts);
+        let parts = parts
+            .filter(|part| !matches!(part, Part::Tool { .. }))
+            .collect();
+        script = Script {
+            messages: vec![Message {
+                parts,
+                ..Message::default()
+            }],
+        };
     }
-    let done = || Message { parts: vec![Part::Text("done".to_owned())], ..Message::default() };
-    let mut message = script.messages.into_iter().nth(standing.step).unwrap_or_else(done);
-    let faults_only = message.parts.iter().all(|part| matches!(part, Part::Fault { .. }));
+    let done = || Message {
+        parts: vec![Part::Text("done".to_owned())],
+        ..Message::default()
+    };
+    let mut message = script
+        .messages
+        .into_iter()
+        .nth(standing.step)
+        .unwrap_or_else(done);
+    let faults_only = message
+        .parts
+        .iter()
+        .all(|part| matches!(part, Part::Fault { .. }));
     if faults_only {
         message.parts.extend(done().parts);
     }
@@ -122,7 +144,10 @@ fn block(part: Part, request: &Request, standing: &Standing) -> Block {
         Part::Thinking(text) => Block::Thinking(fill(text)),
         Part::Repeat { count, word } => Block::Text(vec![word; count].join(" ")),
         Part::Raw(text) => Block::Raw(text),
-        Part::Tool { name, input } => Block::Tool { name, input: fill_value(input, &fill) },
+        Part::Tool { name, input } => Block::Tool {
+            name,
+            input: fill_value(input, &fill),
+        },
         Part::Fault { .. } => unreachable!("faults are taken out before"),
     }
 }
@@ -139,7 +164,10 @@ fn fill(text: String, request: &Request, standing: &Standing) -> String {
 fn fill_value(value: Value, fill: &impl Fn(String) -> String) -> Value {
     match value {
         Value::String(text) => Value::String(fill(text)),
-        Value::Array(items) => items.into_iter().map(|item| fill_value(item, fill)).collect(),
+        Value::Array(items) => items
+            .into_iter()
+            .map(|item| fill_value(item, fill))
+            .collect(),
         Value::Object(fields) => fields
             .into_iter()
             .map(|(name, value)| (name, fill_value(value, fill)))
@@ -167,7 +195,12 @@ fn usage(
         false => (all - fresh, 0),
     };
     let output = blocks.iter().map(Block::length).sum();
-    Usage { input: fresh, cache_write, cache_read, output: tokens(output).max(1) }
+    Usage {
+        input: fresh,
+        cache_write,
+        cache_read,
+        output: tokens(output).max(1),
+    }
 }
 
 impl Block {

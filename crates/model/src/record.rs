@@ -29,7 +29,10 @@ pub struct Recorded {
 impl Recorded {
     pub(crate) fn new(parts: &Parts, body: Bytes, at: SystemTime) -> Self {
         let mut headers = parts.headers.clone();
-        for name in [header::HeaderName::from_static("x-api-key"), header::AUTHORIZATION] {
+        for name in [
+            header::HeaderName::from_static("x-api-key"),
+            header::AUTHORIZATION,
+        ] {
             if let Some(value) = headers.get_mut(&name) {
                 let digest = key_hash(value.as_bytes());
                 *value = HeaderValue::from_str(&digest).expect("hexadecimal digits are valid");
@@ -56,10 +59,16 @@ impl Recorded {
             .headers
             .iter()
             .map(|(name, value)| {
-                (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into())
+                (
+                    name.to_string(),
+                    String::from_utf8_lossy(value.as_bytes()).into(),
+                )
             })
             .collect();
-        let at = self.at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let at = self
+            .at
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         let body = match serde_json::from_slice(&self.body) {
             Ok(body) => body,
             Err(_) => Value::String(String::from_utf8_lossy(&self.body).into_owned()),
@@ -97,7 +106,11 @@ pub(crate) struct Ring {
 
 impl Ring {
     pub(crate) fn new(max: usize) -> Self {
-        Self { max, bytes: 0, records: VecDeque::new() }
+        Self {
+            max,
+            bytes: 0,
+            records: VecDeque::new(),
+        }
     }
 
     pub(crate) fn push(&mut self, record: Recorded) {
@@ -107,7 +120,9 @@ impl Ring {
         self.bytes += record.body.len();
         self.records.push_back(record);
         while self.records.len() > self.max || self.bytes > MAX_BYTES {
-            let Some(oldest) = self.records.pop_front() else { break };
+            let Some(oldest) = self.records.pop_front() else {
+                break;
+            };
             self.bytes -= oldest.body.len();
         }
     }
@@ -129,7 +144,11 @@ mod tests {
             .body(())
             .unwrap();
         let (parts, ()) = request.into_parts();
-        Recorded::new(&parts, Bytes::copy_from_slice(body.as_bytes()), SystemTime::UNIX_EPOCH)
+        Recorded::new(
+            &parts,
+            Bytes::copy_from_slice(body.as_bytes()),
+            SystemTime::UNIX_EPOCH,
+        )
     }
 
     #[test]

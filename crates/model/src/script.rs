@@ -152,7 +152,9 @@ impl Script {
         }
         let mut builder = Builder::default();
         for (line, word, rest) in lines {
-            builder.take(word, rest).map_err(|problem| ScriptError { line, problem })?;
+            builder
+                .take(word, rest)
+                .map_err(|problem| ScriptError { line, problem })?;
         }
         Ok(Some(builder.finish()))
     }
@@ -209,7 +211,9 @@ impl Builder {
 
     fn finish(mut self) -> Script {
         self.close();
-        Script { messages: self.done }
+        Script {
+            messages: self.done,
+        }
     }
 }
 
@@ -225,16 +229,26 @@ fn tool(rest: &str) -> Result<Part, String> {
             .filter(Value::is_object)
             .ok_or("the input of @tool is not a JSON object on one line")?,
     };
-    Ok(Part::Tool { name: name.to_owned(), input })
+    Ok(Part::Tool {
+        name: name.to_owned(),
+        input,
+    })
 }
 
 fn repeat(rest: &str) -> Result<Part, String> {
-    let (count, word) = rest.split_once(char::is_whitespace).unwrap_or((rest, "word"));
-    let count: usize = count.parse().map_err(|_| "@repeat needs a number and a word")?;
+    let (count, word) = rest
+        .split_once(char::is_whitespace)
+        .unwrap_or((rest, "word"));
+    let count: usize = count
+        .parse()
+        .map_err(|_| "@repeat needs a number and a word")?;
     if count.saturating_mul(word.len() + 1) > MAX_REPEAT {
         return Err("@repeat is bounded to 64 MiB of text".to_owned());
     }
-    Ok(Part::Repeat { count, word: word.to_owned() })
+    Ok(Part::Repeat {
+        count,
+        word: word.to_owned(),
+    })
 }
 
 fn milliseconds(rest: &str) -> Result<Duration, String> {

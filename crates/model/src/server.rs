@@ -72,14 +72,19 @@ impl Ids {
 
 impl Shared {
     pub(crate) fn new(options: Options) -> Self {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
         let run = u64::try_from(since.as_nanos()).unwrap_or_default();
         Self {
             key: options.key,
             keeps: options.keep_requests > 0,
             ring: Mutex::new(Ring::new(options.keep_requests)),
             attempts: Mutex::default(),
-            ids: Ids { run, next: AtomicU64::new(0) },
+            ids: Ids {
+                run,
+                next: AtomicU64::new(0),
+            },
         }
     }
 
@@ -193,7 +198,11 @@ async fn route(shared: &Shared, parts: &Parts, body: Bytes) -> Response<Planned>
         return json_response(StatusCode::OK, &json!({"message": "hello"}));
     }
     if !shared.may_enter(parts) {
-        return error(StatusCode::UNAUTHORIZED, "authentication_error", "invalid x-api-key");
+        return error(
+            StatusCode::UNAUTHORIZED,
+            "authentication_error",
+            "invalid x-api-key",
+        );
     }
     let reads = parts.method == Method::GET || parts.method == Method::HEAD;
     match path {

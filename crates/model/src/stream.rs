@@ -29,7 +29,12 @@ const FRAME: usize = 16 * 1024;
 enum Step {
     Send(Bytes),
     /// Deltas of a text from an offset on, made when they are due.
-    Deltas { index: usize, kind: Delta, text: String, at: usize },
+    Deltas {
+        index: usize,
+        kind: Delta,
+        text: String,
+        at: usize,
+    },
     /// Lets the connection write out what it has before it is cut.
     Flush,
     Cut,
@@ -69,7 +74,12 @@ impl Planned {
     pub(crate) fn whole(content: impl Into<Bytes>) -> Self {
         let content = content.into();
         let length = Some(content.len() as u64);
-        Self { steps: VecDeque::from([Step::Send(content)]), slow: None, waiting: None, length }
+        Self {
+            steps: VecDeque::from([Step::Send(content)]),
+            slow: None,
+            waiting: None,
+            length,
+        }
     }
 
     /// The events of a streamed answer.
@@ -79,15 +89,26 @@ impl Planned {
             block_steps(&mut steps, index, block, &tool_id);
         }
         match plan.fault {
-            None => steps.push_back(Step::Send(message_end(&plan.stop_reason, plan.usage.object(plan.usage.output)))),
+            None => steps.push_back(Step::Send(message_end(
+                &plan.stop_reason,
+                plan.usage.object(plan.usage.output),
+            ))),
             Some(Fault::Break(kind)) => {
-                let error = json!({"type": "error", "error": {"type": kind, "message": "scripted"}});
+                let error =
+                    json!({"type": "error", "error": {"type": kind, "message": "scripted"}});
                 steps.push_back(Step::Send(event("error", &error)));
             }
             Some(Fault::Cut) => steps.extend([Step::Flush, Step::Cut]),
-            Some(Fault::Stall | Fault::Silent | Fault::Error { .. }) => steps.push_back(Step::Silence),
+            Some(Fault::Stall | Fault::Silent | Fault::Error { .. }) => {
+                steps.push_back(Step::Silence)
+            }
         }
-        Self { steps, slow: plan.slow, waiting: None, length: None }
+        Self {
+            steps,
+            slow: plan.slow,
+            waiting: None,
+            length: None,
+        }
     }
 
     /// An answer of one object, cut or silent in its middle when planned so.
@@ -103,13 +124,20 @@ impl Planned {
             "usage": plan.usage.object(plan.usage.output),
         });
         let text = Bytes::from(message.to_string());
-        let Some(fault) = plan.fault else { return Self::whole(text) };
+        let Some(fault) = plan.fault else {
+            return Self::whole(text);
+        };
         let mut steps = VecDeque::from([Step::Send(text.slice(..text.len() / 2))]);
         match fault {
             Fault::Cut => steps.extend([Step::Flush, Step::Cut]),
             _ => steps.push_back(Step::Silence),
         }
-        Self { steps, slow: None, waiting: None, length: None }
+        Self {
+            steps,
+            slow: None,
+            waiting: None,
+            length: None,
+        }
     }
 
     /// The next frame, all that can be said without a wait.
@@ -121,8 +149,17 @@ impl Planned {
                     frame.extend_from_slice(bytes);
                     self.steps.pop_front();
                 }
-                Some(Step::Deltas { index, kind, text, at }) => {
-                    let size = if text.len() > LARGE { LARGE_DELTA } else { DELTA };
+                Some(Step::Deltas {
+                    index,
+                    kind,
+                    text,
+                    at,
+                }) => {
+                    let size = if text.len() > LARGE {
+                        LARGE_DELTA
+                    } else {
+                        DELTA
+                    };
                     let end = text.len().min(*at + size);
                     let end = (end..=text.len()).find(|end| text.is_char_boundary(*end));
                     let end = end.unwrap_or(text.len());
@@ -214,7 +251,12 @@ fn block_steps(
         steps.push_back(Step::Send(event("ping", &json!({"type": "ping"}))));
     }
     let thinks = matches!(kind, Delta::Thinking);
-    steps.push_back(Step::Deltas { index, kind, text, at: 0 });
+    steps.push_back(Step::Deltas {
+        index,
+        kind,
+        text,
+        at: 0,
+    });
     if thinks {
         let signed = json!({"type": "content_block_delta", "index": index,
             "delta": {"type": "signature_delta", "signature": SIGNATURE}});
@@ -246,7 +288,10 @@ fn message_start(plan: &Plan, id: &str) -> Bytes {
         "content": [], "stop_reason": null, "stop_sequence": null,
         "usage": plan.usage.object(1),
     });
-    event("message_start", &json!({"type": "message_start", "message": message}))
+    event(
+        "message_start",
+        &json!({"type": "message_start", "message": message}),
+    )
 }
 
 fn message_end(stop_reason: &str, usage: Value) -> Bytes {
@@ -282,4 +327,3 @@ fn raw(data: &str) -> Bytes {
         None => Bytes::from(format!("data: {data}\n\n")),
     }
 }
-

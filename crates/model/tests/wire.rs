@@ -37,11 +37,17 @@ async fn send(model: &Running, head: &str, body: &str) -> TcpStream {
 async fn exchange(model: &Running, head: &str, body: &str) -> (u16, String, String) {
     let mut stream = send(model, head, body).await;
     let mut bytes = Vec::new();
-    let read = timeout(LIMIT, stream.read_to_end(&mut bytes)).await.unwrap();
+    let read = timeout(LIMIT, stream.read_to_end(&mut bytes))
+        .await
+        .unwrap();
     read.unwrap();
     let text = String::from_utf8(bytes).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    (head[9..12].parse().unwrap(), head.to_owned(), dechunk(head, body))
+    (
+        head[9..12].parse().unwrap(),
+        head.to_owned(),
+        dechunk(head, body),
+    )
 }
 
 fn dechunk(head: &str, body: &str) -> String {
@@ -70,7 +76,12 @@ fn message(prompt: &str, stream: bool) -> String {
 }
 
 async fn ask(model: &Running, prompt: &str, stream: bool) -> (u16, String, String) {
-    exchange(model, "POST /v1/messages?beta=true", &message(prompt, stream)).await
+    exchange(
+        model,
+        "POST /v1/messages?beta=true",
+        &message(prompt, stream),
+    )
+    .await
 }
 
 /// The events of a stream: names, which must equal the types, and data.
@@ -90,7 +101,9 @@ fn outline(events: &[Value]) -> Vec<String> {
         .iter()
         .map(|event| {
             let kind = event["type"].as_str().unwrap();
-            let inner = event["delta"]["type"].as_str().or(event["content_block"]["type"].as_str());
+            let inner = event["delta"]["type"]
+                .as_str()
+                .or(event["content_block"]["type"].as_str());
             inner.map_or(kind.to_owned(), |inner| format!("{kind} {inner}"))
         })
         .collect()
@@ -136,7 +149,10 @@ async fn the_deltas_of_a_text_make_the_text() {
     let text = "ä".repeat(500);
     let (_, _, body) = ask(&model, &format!("@say {text}"), true).await;
     let events = events(&body);
-    let deltas: Vec<&str> = events.iter().filter_map(|e| e["delta"]["text"].as_str()).collect();
+    let deltas: Vec<&str> = events
+        .iter()
+        .filter_map(|e| e["delta"]["text"].as_str())
+        .collect();
     assert!(deltas.len() > 10);
     assert_eq!(deltas.concat(), text);
 }
@@ -145,8 +161,10 @@ async fn the_deltas_of_a_text_make_the_text() {
 async fn a_large_text_arrives_whole() {
     let model = start().await;
     let (_, _, body) = ask(&model, "@repeat 200000 word", true).await;
-    let text: String =
-        events(&body).iter().filter_map(|e| e["delta"]["text"].as_str().map(str::to_owned)).collect();
+    let text: String = events(&body)
+        .iter()
+        .filter_map(|e| e["delta"]["text"].as_str().map(str::to_owned))
+        .collect();
     assert_eq!(text.len(), 200_000 * 5 - 1);
 }
 
@@ -156,7 +174,10 @@ async fn without_streaming_it_is_one_object() {
     let (status, _, body) = ask(&model, "@say hello\n@tool Bash {}", false).await;
     let message: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(status, 200);
-    assert_eq!(message["content"][0], json!({"type": "text", "text": "hello"}));
+    assert_eq!(
+        message["content"][0],
+        json!({"type": "text", "text": "hello"})
+    );
     assert_eq!(message["content"][1]["name"], "Bash");
     assert_eq!(message["stop_reason"], "tool_use");
 }
@@ -189,9 +210,21 @@ async fn bad_requests_are_refused_with_a_reason() {
     for (body, status, reason) in [
         ("{", 400, "not valid"),
         ("{\"messages\":[]}", 400, "missing field `model`"),
-        (r#"{"model":"gpt-5","max_tokens":1,"messages":[{"role":"user","content":"x"}]}"#, 404, "model: gpt-5"),
-        (r#"{"model":"claude-opus-5","messages":[{"role":"user","content":"x"}]}"#, 400, "max_tokens"),
-        (r#"{"model":"claude-opus-5","max_tokens":1,"messages":[]}"#, 400, "messages"),
+        (
+            r#"{"model":"gpt-5","max_tokens":1,"messages":[{"role":"user","content":"x"}]}"#,
+            404,
+            "model: gpt-5",
+        ),
+        (
+            r#"{"model":"claude-opus-5","messages":[{"role":"user","content":"x"}]}"#,
+            400,
+            "max_tokens",
+        ),
+        (
+            r#"{"model":"claude-opus-5","max_tokens":1,"messages":[]}"#,
+            400,
+            "messages",
+        ),
         (&message("@say a\n@nope", true), 400, "script line 2"),
     ] {
         let (got, _, text) = exchange(&model, "POST /v1/messages", body).await;
@@ -205,9 +238,16 @@ async fn bad_requests_are_refused_with_a_reason() {
 #[tokio::test]
 async fn a_cut_ends_the_connection_without_an_end() {
     let model = start().await;
-    let mut stream = send(&model, "POST /v1/messages", &message("@say half\n@cut", true)).await;
+    let mut stream = send(
+        &model,
+        "POST /v1/messages",
+        &message("@say half\n@cut", true),
+    )
+    .await;
     let mut bytes = Vec::new();
-    let _ = timeout(LIMIT, stream.read_to_end(&mut bytes)).await.unwrap();
+    let _ = timeout(LIMIT, stream.read_to_end(&mut bytes))
+        .await
+        .unwrap();
     let text = String::from_utf8(bytes).unwrap();
     assert!(text.contains("half"), "what came before is sent: {text}");
     assert!(!text.ends_with("0\r\n\r\n") && !text.contains("message_stop"));
@@ -216,7 +256,12 @@ async fn a_cut_ends_the_connection_without_an_end() {
 #[tokio::test]
 async fn a_stall_says_what_came_before_and_then_nothing() {
     let model = start().await;
-    let mut stream = send(&model, "POST /v1/messages", &message("@say half\n@stall", true)).await;
+    let mut stream = send(
+        &model,
+        "POST /v1/messages",
+        &message("@say half\n@stall", true),
+    )
+    .await;
     let mut seen = Vec::new();
     while !String::from_utf8_lossy(&seen).contains("half") {
         let read = timeout(LIMIT, stream.read_buf(&mut seen)).await.unwrap();
@@ -233,12 +278,22 @@ async fn a_slow_message_comes_in_pieces() {
     let began = std::time::Instant::now();
     let (_, _, body) = ask(&model, &prompt, true).await;
     assert!(began.elapsed() >= Duration::from_millis(100));
-    assert_eq!(outline(&events(&body)).iter().filter(|kind| kind.contains("text_delta")).count(), 5);
+    assert_eq!(
+        outline(&events(&body))
+            .iter()
+            .filter(|kind| kind.contains("text_delta"))
+            .count(),
+        5
+    );
 }
 
 #[tokio::test]
 async fn a_required_key_is_required() {
-    let model = start_with(Options { key: Some("other".into()), ..Options::default() }).await;
+    let model = start_with(Options {
+        key: Some("other".into()),
+        ..Options::default()
+    })
+    .await;
     let (status, _, body) = ask(&model, "hi", false).await;
     assert_eq!(status, 401);
     assert!(body.contains("authentication_error"));
@@ -250,9 +305,18 @@ async fn models_tokens_and_probes_are_served() {
     let (_, _, body) = exchange(&model, "GET /v1/models?limit=3", "").await;
     let page: Value = serde_json::from_str(&body).unwrap();
     assert_eq!(page["data"].as_array().unwrap().len(), 3);
-    let (_, _, body) =
-        exchange(&model, "POST /v1/messages/count_tokens", &message("hi", false)).await;
-    assert!(serde_json::from_str::<Value>(&body).unwrap()["input_tokens"].as_u64().unwrap() > 0);
+    let (_, _, body) = exchange(
+        &model,
+        "POST /v1/messages/count_tokens",
+        &message("hi", false),
+    )
+    .await;
+    assert!(
+        serde_json::from_str::<Value>(&body).unwrap()["input_tokens"]
+            .as_u64()
+            .unwrap()
+            > 0
+    );
     let (status, head, body) = exchange(&model, "HEAD /api/hello", "").await;
     assert_eq!((status, body.as_str()), (200, ""), "{head}");
 }
@@ -266,7 +330,12 @@ async fn requests_are_recorded_without_their_key() {
     assert_eq!(records[0].json()["messages"][0]["content"], "remember me");
     let (_, _, body) = exchange(&model, "GET /__requests", "").await;
     let listed: Value = serde_json::from_str(&body).unwrap();
-    assert!(listed[0]["headers"]["x-api-key"].as_str().unwrap().starts_with("sha256:"));
+    assert!(
+        listed[0]["headers"]["x-api-key"]
+            .as_str()
+            .unwrap()
+            .starts_with("sha256:")
+    );
 }
 
 #[tokio::test]
@@ -275,6 +344,8 @@ async fn a_stop_does_not_wait_for_the_silent() {
     let mut stream = send(&model, "POST /v1/messages", &message("@silent", true)).await;
     timeout(LIMIT, model.stop()).await.unwrap();
     let mut bytes = Vec::new();
-    let _ = timeout(LIMIT, stream.read_to_end(&mut bytes)).await.unwrap();
+    let _ = timeout(LIMIT, stream.read_to_end(&mut bytes))
+        .await
+        .unwrap();
     assert!(bytes.is_empty());
 }

@@ -59,13 +59,22 @@ impl Outgoing {
         asked: Option<Arc<Asked>>,
     ) -> Self {
         let scan = asked.map(|asked| (TopLevel::new(&["model"]), asked));
-        Self { inner, left: bound, activity, scan }
+        Self {
+            inner,
+            left: bound,
+            activity,
+            scan,
+        }
     }
 
     fn look(&mut self, bytes: &[u8]) {
-        let Some((scan, asked)) = &mut self.scan else { return };
+        let Some((scan, asked)) = &mut self.scan else {
+            return;
+        };
         scan.feed(bytes);
-        let Some(mut model) = scan.get::<String>("model") else { return };
+        let Some(mut model) = scan.get::<String>("model") else {
+            return;
+        };
         if model.len() > Asked::MAX {
             model = model.chars().take(Asked::MAX / 4).collect();
         }
@@ -155,7 +164,15 @@ impl Passing {
     ) -> Self {
         let activity = Activity::new();
         let timer = Box::pin(sleep_until(activity.last() + idle));
-        let mut passing = Self { inner, call, idle, activity, timer, due: None, _place: place };
+        let mut passing = Self {
+            inner,
+            call,
+            idle,
+            activity,
+            timer,
+            due: None,
+            _place: place,
+        };
         if passing.inner.is_end_stream() {
             passing.whole();
         }

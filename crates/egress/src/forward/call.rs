@@ -134,7 +134,10 @@ impl Call {
         let unbilled = self.status >= 400 && self.status != CLIENT_LEFT;
         match reading.tokens {
             _ if self.free => Some(Microcents(0)),
-            Some(tokens) => self.bill.prices.cost(model, self.started_at, &tokens, reading.terms),
+            Some(tokens) => self
+                .bill
+                .prices
+                .cost(model, self.started_at, &tokens, reading.terms),
             None if unbilled => Some(Microcents(0)),
             None => None,
         }
@@ -144,7 +147,11 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         let reading = self.meter.as_ref().map(Meter::reading).unwrap_or_default();
-        let model = reading.model.clone().or_else(|| self.asked.get()).unwrap_or_default();
+        let model = reading
+            .model
+            .clone()
+            .or_else(|| self.asked.get())
+            .unwrap_or_default();
         self.bill.usage.record(Usage {
             client: self.client.clone(),
             path: std::mem::take(&mut self.path),
@@ -152,7 +159,11 @@ impl Drop for Call {
             started_at: self.started_at,
             latency: self.began.elapsed(),
             time_to_first_byte: self.first_byte,
-            tokens: if self.free { Tokens::default() } else { reading.tokens.unwrap_or_default() },
+            tokens: if self.free {
+                Tokens::default()
+            } else {
+                reading.tokens.unwrap_or_default()
+            },
             cost: self.cost(&model, &reading),
             error: self.error(&reading),
             request_id: self.request_id.take(),

@@ -37,7 +37,10 @@ fn read(content_type: &str, text: &str) -> Reading {
 fn any_cut_of_a_stream_counts_the_same() {
     for size in 1..200 {
         let mut meter = meter("text/event-stream; charset=utf-8");
-        STREAM.as_bytes().chunks(size).for_each(|chunk| meter.feed(chunk));
+        STREAM
+            .as_bytes()
+            .chunks(size)
+            .for_each(|chunk| meter.feed(chunk));
         let reading = meter.reading();
         assert_eq!(reading.tokens, Some(TOKENS), "chunks of {size}");
         assert_eq!(reading.model.as_deref(), Some("claude-opus-5-5"));
@@ -48,7 +51,10 @@ fn any_cut_of_a_stream_counts_the_same() {
 #[test]
 fn a_stream_cut_in_the_middle_keeps_what_was_said() {
     let reading = read("text/event-stream", &STREAM[..STREAM.len() / 2]);
-    assert_eq!(reading.tokens.map(|tokens| (tokens.input, tokens.output)), Some((10, 1)));
+    assert_eq!(
+        reading.tokens.map(|tokens| (tokens.input, tokens.output)),
+        Some((10, 1))
+    );
     assert_eq!(reading.ended, Some(false));
 }
 
@@ -73,8 +79,21 @@ fn an_error_event_is_named() {
 fn a_json_answer_is_counted() {
     let text = r#"{"id":"msg_1","content":[{"type":"text","text":"\"usage\":{}"}],"model":"m","usage":{"input_tokens":5,"output_tokens":6,"inference_geo":"us","speed":"fast"}}"#;
     let reading = read("application/json", text);
-    assert_eq!(reading.tokens, Some(Tokens { input: 5, output: 6, ..Tokens::default() }));
-    assert_eq!(reading.terms, Terms { us_only: true, unlisted: true });
+    assert_eq!(
+        reading.tokens,
+        Some(Tokens {
+            input: 5,
+            output: 6,
+            ..Tokens::default()
+        })
+    );
+    assert_eq!(
+        reading.terms,
+        Terms {
+            us_only: true,
+            unlisted: true
+        }
+    );
     assert_eq!(reading.ended, None);
 }
 
@@ -82,7 +101,10 @@ fn a_json_answer_is_counted() {
 fn a_json_error_is_named_and_has_no_tokens() {
     let text = r#"{"type":"error","error":{"type":"rate_limit_error","message":"slow down"}}"#;
     let reading = read("application/json", text);
-    assert_eq!((reading.error.as_deref(), reading.tokens), (Some("rate_limit_error"), None));
+    assert_eq!(
+        (reading.error.as_deref(), reading.tokens),
+        (Some("rate_limit_error"), None)
+    );
 }
 
 #[test]

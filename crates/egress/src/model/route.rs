@@ -55,7 +55,8 @@ impl Route {
 }
 
 fn is_model_id(id: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'@');
+    let plain =
+        |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':' | b'@');
     (1..=128).contains(&id.len()) && id.bytes().all(plain) && !id.starts_with('.')
 }
 
@@ -65,7 +66,9 @@ fn not_listed(path: &str) -> Refusal {
         StatusCode::NOT_FOUND,
         "not_found_error",
         "model_paths",
-        format!("{shown} is not a path that a sandbox may call on the model API (rule: model-paths)"),
+        format!(
+            "{shown} is not a path that a sandbox may call on the model API (rule: model-paths)"
+        ),
     )
 }
 
@@ -77,7 +80,11 @@ mod tests {
     fn listed_paths_have_a_route() {
         for (method, path, route) in [
             (Method::POST, "/v1/messages", Route::Messages),
-            (Method::POST, "/v1/messages/count_tokens", Route::CountTokens),
+            (
+                Method::POST,
+                "/v1/messages/count_tokens",
+                Route::CountTokens,
+            ),
             (Method::GET, "/v1/models", Route::Models),
             (Method::GET, "/v1/models/claude-opus-5-5", Route::Models),
             (Method::HEAD, "/api/hello", Route::Hello),
@@ -89,10 +96,23 @@ mod tests {
     #[test]
     fn other_paths_are_refused_by_name() {
         for path in [
-            "/", "/v1", "/v1/messages/", "//v1/messages", "/v1/messages/batches", "/v1/files",
-            "/v1/organizations/api_keys", "/v1/models/", "/v1/models/..", "/v1/models/a/b",
-            "/v1/models/..%2fmessages", "/v1/%6dessages", "/v1/models/../messages", "/V1/messages",
-            "/api/hello/x", "*", "/api/oauth/profile",
+            "/",
+            "/v1",
+            "/v1/messages/",
+            "//v1/messages",
+            "/v1/messages/batches",
+            "/v1/files",
+            "/v1/organizations/api_keys",
+            "/v1/models/",
+            "/v1/models/..",
+            "/v1/models/a/b",
+            "/v1/models/..%2fmessages",
+            "/v1/%6dessages",
+            "/v1/models/../messages",
+            "/V1/messages",
+            "/api/hello/x",
+            "*",
+            "/api/oauth/profile",
         ] {
             let refusal = Route::of(&Method::POST, path).unwrap_err();
             assert_eq!(refusal.status, StatusCode::NOT_FOUND);

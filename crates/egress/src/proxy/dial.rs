@@ -24,7 +24,10 @@ pub(super) async fn dial(way: &ProxyWay, target: &Target) -> Result<TcpStream, R
             StatusCode::GATEWAY_TIMEOUT,
             "timeout_error",
             "connect-timeout",
-            format!("{target} did not accept a connection within {} s", way.connect_timeout.as_secs()),
+            format!(
+                "{target} did not accept a connection within {} s",
+                way.connect_timeout.as_secs()
+            ),
         )),
     }
 }
@@ -59,7 +62,11 @@ fn allowed(way: &ProxyWay, target: &Target, all: &[IpAddr]) -> Result<Vec<IpAddr
         }
     }
     allowed.truncate(MAX_ADDRESSES);
-    if allowed.is_empty() { Err(refusal) } else { Ok(allowed) }
+    if allowed.is_empty() {
+        Err(refusal)
+    } else {
+        Ok(allowed)
+    }
 }
 
 fn unreachable_host(target: &Target, why: &str) -> Refusal {

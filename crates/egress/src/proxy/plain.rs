@@ -39,7 +39,10 @@ where
     let authority = opened.target.to_string();
     let sender = Mutex::new(Some(sender));
     let service = service_fn(|request| {
-        let sender = sender.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let sender = sender
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .take();
         let request = outgoing(request, &authority);
         async move {
             let mut sender = sender.ok_or(ExchangeError::Second)?;
@@ -62,20 +65,27 @@ where
 
 /// The request as the host gets it.
 fn outgoing(mut request: Request<Incoming>, authority: &str) -> Request<Incoming> {
-    let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
+    let path = request
+        .uri()
+        .path_and_query()
+        .map_or("/", PathAndQuery::as_str);
     *request.uri_mut() = Uri::try_from(path).unwrap_or_default();
     strip_hop(request.headers_mut());
     let host = authority.strip_suffix(":80").unwrap_or(authority);
     if let Ok(host) = HeaderValue::from_str(host) {
         request.headers_mut().insert(HOST, host);
     }
-    request.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    request
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
     request
 }
 
 /// The answer as the client gets it, a redirect like any other.
 fn returning(mut response: Response<Incoming>) -> Response<Incoming> {
     strip_hop(response.headers_mut());
-    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    response
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -13,12 +13,21 @@ pub(super) fn of(head: &Head) -> Result<(Target, bool), Refusal> {
         same_host(head, &target, None)?;
         return Ok((target, true));
     }
-    if !head.target.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://")) {
+    if !head
+        .target
+        .get(..7)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"))
+    {
         let why = "it is neither CONNECT nor a request for a whole http:// address";
         return Err(bad(why));
     }
-    let uri: Uri = head.target.parse().map_err(|_| bad("its address is malformed"))?;
-    let authority = uri.authority().ok_or_else(|| bad("its address has no host"))?;
+    let uri: Uri = head
+        .target
+        .parse()
+        .map_err(|_| bad("its address is malformed"))?;
+    let authority = uri
+        .authority()
+        .ok_or_else(|| bad("its address has no host"))?;
     if authority.as_str().contains('@') {
         return Err(bad("its address has credentials in it"));
     }
@@ -30,12 +39,17 @@ pub(super) fn of(head: &Head) -> Result<(Target, bool), Refusal> {
 /// A `host` header must name the host that is asked for. `CONNECT` clients often
 /// leave its port out.
 fn same_host(head: &Head, target: &Target, default_port: Option<u16>) -> Result<(), Refusal> {
-    let Some(host) = &head.host else { return Ok(()) };
-    let said = Target::parse(host, default_port.or(Some(target.port))).map_err(|e| malformed(&e))?;
+    let Some(host) = &head.host else {
+        return Ok(());
+    };
+    let said =
+        Target::parse(host, default_port.or(Some(target.port))).map_err(|e| malformed(&e))?;
     if said == *target {
         return Ok(());
     }
-    Err(bad(&format!("it asks for {target}, but its host header says {said}")))
+    Err(bad(&format!(
+        "it asks for {target}, but its host header says {said}"
+    )))
 }
 
 fn malformed(error: &ParseHostError) -> Refusal {

@@ -14,7 +14,9 @@ fn plans(request: Value, attempts: u32) -> Vec<Plan> {
     let length = request.to_string().len();
     let request: Request = serde_json::from_value(request).unwrap();
     let count = Count(Cell::new(0));
-    (0..attempts).map(|_| Plan::of(&request, length, true, &count).unwrap()).collect()
+    (0..attempts)
+        .map(|_| Plan::of(&request, length, true, &count).unwrap())
+        .collect()
 }
 
 fn request(text: &str, answers: &[&str]) -> Value {
@@ -37,13 +39,19 @@ const SCRIPT: &str = "@say look\n@tool Bash {\"command\":\"ls\"}\n@say It said {
 fn each_step_has_its_message() {
     let first = plan(SCRIPT, &[]);
     let input = json!({"command": "ls"});
-    let tool = Block::Tool { name: "Bash".into(), input };
+    let tool = Block::Tool {
+        name: "Bash".into(),
+        input,
+    };
     assert_eq!(first.blocks, [Block::Text("look".into()), tool]);
     assert_eq!(first.stop_reason, "tool_use");
     let second = plan(SCRIPT, &["a.txt"]);
     assert_eq!(second.blocks, [Block::Text("It said a.txt.".into())]);
     assert_eq!(second.stop_reason, "end_turn");
-    assert_eq!(plan(SCRIPT, &["a", "b"]).blocks, [Block::Text("done".into())]);
+    assert_eq!(
+        plan(SCRIPT, &["a", "b"]).blocks,
+        [Block::Text("done".into())]
+    );
 }
 
 #[test]
@@ -60,8 +68,10 @@ fn a_request_without_tools_gets_the_texts() {
 #[test]
 fn a_fault_passes_after_its_times() {
     let script = "@error 529 overloaded_error times=2\n@say fine";
-    let faults: Vec<bool> =
-        plans(request(script, &[]), 4).iter().map(|plan| plan.fault.is_some()).collect();
+    let faults: Vec<bool> = plans(request(script, &[]), 4)
+        .iter()
+        .map(|plan| plan.fault.is_some())
+        .collect();
     assert_eq!(faults, [true, true, false, false]);
 }
 
@@ -86,7 +96,10 @@ fn tokens_follow_lengths_and_the_cache_fills_then_serves() {
 
 #[test]
 fn a_stop_reason_can_be_said() {
-    assert_eq!(plan("@say x\n@stop max_tokens", &[]).stop_reason, "max_tokens");
+    assert_eq!(
+        plan("@say x\n@stop max_tokens", &[]).stop_reason,
+        "max_tokens"
+    );
 }
 
 #[test]

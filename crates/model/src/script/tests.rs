@@ -12,7 +12,10 @@ fn problem(text: &str) -> String {
 
 #[test]
 fn prose_is_no_script() {
-    assert_eq!(Script::parse("hello @say\nmail me @ home\n@alice hi"), Ok(None));
+    assert_eq!(
+        Script::parse("hello @say\nmail me @ home\n@alice hi"),
+        Ok(None)
+    );
 }
 
 #[test]
@@ -26,12 +29,21 @@ fn a_message_ends_after_its_tools() {
             Message {
                 parts: vec![
                     Part::Text("I will look.".into()),
-                    Part::Tool { name: "Bash".into(), input: json!({"command": "ls"}) },
-                    Part::Tool { name: "Read".into(), input: json!({}) },
+                    Part::Tool {
+                        name: "Bash".into(),
+                        input: json!({"command": "ls"})
+                    },
+                    Part::Tool {
+                        name: "Read".into(),
+                        input: json!({})
+                    },
                 ],
                 ..Message::default()
             },
-            Message { parts: vec![Part::Text("Two\nlines.".into())], ..Message::default() },
+            Message {
+                parts: vec![Part::Text("Two\nlines.".into())],
+                ..Message::default()
+            },
         ]
     );
 }
@@ -53,25 +65,48 @@ fn settings_belong_to_the_message_they_stand_in() {
 
 #[test]
 fn faults_have_options() {
-    let script = messages("@error 429 rate_limit_error retry-after=1 times=2\n@cut\n@silent times=1");
+    let script =
+        messages("@error 429 rate_limit_error retry-after=1 times=2\n@cut\n@silent times=1");
     let fault = |fault, times| Part::Fault { fault, times };
-    let error =
-        Fault::Error { status: 429, kind: "rate_limit_error".into(), retry_after: Some(1) };
+    let error = Fault::Error {
+        status: 429,
+        kind: "rate_limit_error".into(),
+        retry_after: Some(1),
+    };
     assert_eq!(
         script[0].parts,
-        [fault(error, Some(2)), fault(Fault::Cut, None), fault(Fault::Silent, Some(1))]
+        [
+            fault(error, Some(2)),
+            fault(Fault::Cut, None),
+            fault(Fault::Silent, Some(1))
+        ]
     );
 }
 
 #[test]
 fn a_wrong_line_is_named() {
-    assert_eq!(problem("@say a\n@sya b"), "script line 2: @sya is not a directive");
+    assert_eq!(
+        problem("@say a\n@sya b"),
+        "script line 2: @sya is not a directive"
+    );
     assert_eq!(
         problem("x\n@tool Bash {oops"),
         "script line 2: the input of @tool is not a JSON object on one line"
     );
-    assert_eq!(problem("@slow"), "script line 1: a number of milliseconds is missing");
-    assert_eq!(problem("@error 200 ok"), "script line 1: @error needs a status from 400 to 599");
-    assert_eq!(problem("@cut times=x"), "script line 1: times= needs a number");
-    assert_eq!(problem("@repeat 99999999 word"), "script line 1: @repeat is bounded to 64 MiB of text");
+    assert_eq!(
+        problem("@slow"),
+        "script line 1: a number of milliseconds is missing"
+    );
+    assert_eq!(
+        problem("@error 200 ok"),
+        "script line 1: @error needs a status from 400 to 599"
+    );
+    assert_eq!(
+        problem("@cut times=x"),
+        "script line 1: times= needs a number"
+    );
+    assert_eq!(
+        problem("@repeat 99999999 word"),
+        "script line 1: @repeat is bounded to 64 MiB of text"
+    );
 }

@@ -1,0 +1,12 @@
+//! Both ways out against real sockets: a sandbox's end, an upstream's end, and
+//! egress between them.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod faults;
+mod forwarding;
+mod proxying;
+mod refusals;
+mod secrecy;
+mod support;
+mod usage;
