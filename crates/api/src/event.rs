@@ -406,8 +406,12 @@ impl Event {
             body: &'a Body,
             processed_at: String,
         }
-        serde_json::to_string(&Wire { id: &self.id, body: &self.body, processed_at: timestamp(self.processed_at) })
-            .expect("an event holds only string keys and finite numbers")
+        serde_json::to_string(&Wire {
+            id: &self.id,
+            body: &self.body,
+            processed_at: timestamp(self.processed_at),
+        })
+        .expect("an event holds only string keys and finite numbers")
     }
 }
 
@@ -454,7 +458,11 @@ mod tests {
     use super::*;
 
     fn event(body: Body) -> Event {
-        Event { id: "sevt_1".into(), processed_at: DateTime::UNIX_EPOCH, body }
+        Event {
+            id: "sevt_1".into(),
+            processed_at: DateTime::UNIX_EPOCH,
+            body,
+        }
     }
 
     #[test]
@@ -462,9 +470,19 @@ mod tests {
         let rows = [
             Body::AgentThinking {},
             Body::SessionStatusRunning {},
-            Body::SessionStatusIdle { stop_reason: StopReason::EndTurn, stop_details: None },
-            Body::ThreadStatusTerminated { session_thread_id: "sthr_1".into(), agent_name: "a".into() },
-            Body::ModelRequestEnd { model_request_start_id: "sevt_0".into(), is_error: false, model_usage: ModelUsage::default() },
+            Body::SessionStatusIdle {
+                stop_reason: StopReason::EndTurn,
+                stop_details: None,
+            },
+            Body::ThreadStatusTerminated {
+                session_thread_id: "sthr_1".into(),
+                agent_name: "a".into(),
+            },
+            Body::ModelRequestEnd {
+                model_request_start_id: "sevt_0".into(),
+                is_error: false,
+                model_usage: ModelUsage::default(),
+            },
             Body::SessionDeleted {},
         ];
         for body in rows {
@@ -479,7 +497,9 @@ mod tests {
     #[test]
     fn an_idle_event_has_the_contract_s_shape() {
         let idle = event(Body::SessionStatusIdle {
-            stop_reason: StopReason::RequiresAction { event_ids: vec!["sevt_9".into()] },
+            stop_reason: StopReason::RequiresAction {
+                event_ids: vec!["sevt_9".into()],
+            },
             stop_details: None,
         });
         assert_eq!(

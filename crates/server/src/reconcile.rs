@@ -10,15 +10,23 @@ pub async fn reconcile(inner: &Inner) {
     let listed = match inner.provider().list().await {
         Ok(listed) => listed,
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, "cannot list sandboxes");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot list sandboxes"
+            );
             return;
         }
     };
     // Sandboxes are wanted before they are made and until they are gone, so a listed one that is not
     // wanted is nobody's.
-    for observed in listed.into_iter().filter(|observed| !inner.wants(&observed.id)) {
+    for observed in listed
+        .into_iter()
+        .filter(|observed| !inner.wants(&observed.id))
+    {
         match inner.provider().destroy(&observed.id).await {
-            Ok(()) => tracing::info!(sandbox.id = %observed.id, "removed sandbox {}, which nobody wants", observed.id),
+            Ok(()) => {
+                tracing::info!(sandbox.id = %observed.id, "removed sandbox {}, which nobody wants", observed.id)
+            }
             Err(error) => {
                 tracing::error!(sandbox.id = %observed.id, error = &error as &dyn std::error::Error, "cannot remove sandbox {}", observed.id);
             }

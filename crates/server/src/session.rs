@@ -51,8 +51,8 @@ use crate::clock::Clock;
 use crate::ids::Ids;
 use crate::usage::Ledger;
 use actor::{Refused, Request};
-pub use feed::{Deltas, Delivery, Subscription};
 use feed::Feed;
+pub use feed::{Delivery, Deltas, Subscription};
 use tools::Tool;
 
 /// What the configuration says about sessions.
@@ -160,7 +160,9 @@ impl OpenCalls {
     /// Takes over what the machine says.
     fn set<'a>(&self, calls: impl Iterator<Item = (&'a str, &'a Tool)>) {
         let mut open = self.lock();
-        open.calls = calls.map(|(id, tool)| (id.to_owned(), matches!(tool, Tool::Custom(_)))).collect();
+        open.calls = calls
+            .map(|(id, tool)| (id.to_owned(), matches!(tool, Tool::Custom(_))))
+            .collect();
         let Open { calls, claimed } = &mut *open;
         claimed.retain(|id| calls.contains_key(id));
     }
@@ -170,12 +172,20 @@ impl OpenCalls {
         let mut open = self.lock();
         let Open { calls, claimed } = &mut *open;
         match calls.get(id) {
-            None => Err(format!("no open tool call has the id `{id}`: it is unknown or has been answered")),
+            None => Err(format!(
+                "no open tool call has the id `{id}`: it is unknown or has been answered"
+            )),
             Some(is_custom) if *is_custom != custom => {
-                let right = if *is_custom { "user.custom_tool_result" } else { "user.tool_confirmation" };
+                let right = if *is_custom {
+                    "user.custom_tool_result"
+                } else {
+                    "user.tool_confirmation"
+                };
                 Err(format!("the tool call `{id}` takes a `{right}`"))
             }
-            Some(_) if !claimed.insert(id.to_owned()) => Err(format!("the tool call `{id}` has been answered")),
+            Some(_) if !claimed.insert(id.to_owned()) => {
+                Err(format!("the tool call `{id}` has been answered"))
+            }
             Some(_) => Ok(()),
         }
     }
@@ -256,12 +266,37 @@ impl Sessions {
     /// Sessions with nothing live yet; see [`Sessions::begin`].
     #[must_use]
     pub fn new(parts: Parts) -> Sessions {
-        let Parts { store, provider, egress, ledger, versions, settings, clock, ids } = parts;
+        let Parts {
+            store,
+            provider,
+            egress,
+            ledger,
+            versions,
+            settings,
+            clock,
+            ids,
+        } = parts;
         let owner = ids.mint(Prefix::Request);
         let places = Arc::new(Semaphore::new(settings.max_sandboxes));
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
         let (actors, feeds, sandboxes) = Default::default();
-        let inner = Inner { store, provider, egress, ledger, versions, settings, clock, ids, owner, places, actors, feeds, sandboxes, tasks, shutdown };
+        let inner = Inner {
+            store,
+            provider,
+            egress,
+            ledger,
+            versions,
+            settings,
+            clock,
+            ids,
+            owner,
+            places,
+            actors,
+            feeds,
+            sandboxes,
+            tasks,
+            shutdown,
+        };
         Sessions(Arc::new(inner))
     }
 
@@ -312,14 +347,32 @@ impl Sessions {
     ///
     /// # Errors
     /// When the session is absent or over, or an event does not fit.
-    pub async fn send(&self, workspace: &str, id: &str, events: &[ClientEvent]) -> Result<Vec<Box<RawValue>>, SendError> {
-        let row = self.0.store.sessions().get(workspace, id).await.map_err(SendError::Store)?.ok_or(SendError::NotFound)?;
+    pub async fn send(
+        &self,
+        workspace: &str,
+        id: &str,
+        events: &[ClientEvent],
+    ) -> Result<Vec<Box<RawValue>>, SendError> {
+        let row = self
+            .0
+            .store
+            .sessions()
+            .get(workspace, id)
+            .await
+            .map_err(SendError::Store)?
+            .ok_or(SendError::NotFound)?;
         if row.status == Status::Terminated {
             return Err(SendError::Closed { status: row.status });
         }
         let claims = self.0.check(&row, events)?;
-        let queue: Vec<Queued> = events.iter().map(|event| queued(event, self.0.ids.mint(Prefix::Event))).collect();
-        let echoes = queue.iter().map(|event| RawValue::from_string(event.body.clone()).expect("we just made this JSON")).collect();
+        let queue: Vec<Queued> = events
+            .iter()
+            .map(|event| queued(event, self.0.ids.mint(Prefix::Event)))
+            .collect();
+        let echoes = queue
+            .iter()
+            .map(|event| RawValue::from_string(event.body.clone()).expect("we just made this JSON"))
+            .collect();
         if let Err(error) = self.0.store.events().enqueue(workspace, id, queue).await {
             self.0.give_back(id, &claims);
             return Err(match error {
@@ -364,11 +417,19 @@ impl Sessions {
     ///
     /// # Errors
     /// When it is absent or over, or its agent is to change while it runs.
-    pub async fn update(&self, workspace: &str, id: &str, change: SessionChange) -> Result<SessionRow, ChangeError> {
+    pub async fn update(
+        &self,
+        workspace: &str,
+        id: &str,
+        change: SessionChange,
+    ) -> Result<SessionRow, ChangeError> {
         if self.row(workspace, id).await?.status == Status::Terminated {
             return Err(ChangeError::Over);
         }
-        self.ask(workspace, id, |answer| Request::Update(Box::new(change), answer)).await?;
+        self.ask(workspace, id, |answer| {
+            Request::Update(Box::new(change), answer)
+        })
+        .await?;
         self.row(workspace, id).await
     }
 
@@ -376,7 +437,13 @@ impl Sessions {
     ///
     /// # Errors
     /// When the session is absent or the log cannot be read.
-    pub async fn subscribe(&self, workspace: &str, id: &str, after: Option<i64>, deltas: Deltas) -> Result<Subscription, ChangeError> {
+    pub async fn subscribe(
+        &self,
+        workspace: &str,
+        id: &str,
+        after: Option<i64>,
+        deltas: Deltas,
+    ) -> Result<Subscription, ChangeError> {
         let row = self.row(workspace, id).await?;
         let feed = match row.status {
             Status::Terminated => Arc::new(Feed::closed()),
@@ -392,14 +459,29 @@ impl Sessions {
     }
 
     async fn row(&self, workspace: &str, id: &str) -> Result<SessionRow, ChangeError> {
-        self.0.store.sessions().get(workspace, id).await?.ok_or(ChangeError::NotFound)
+        self.0
+            .store
+            .sessions()
+            .get(workspace, id)
+            .await?
+            .ok_or(ChangeError::NotFound)
     }
 
-    async fn ask(&self, workspace: &str, id: &str, request: impl FnOnce(oneshot::Sender<Result<(), Refused>>) -> Request) -> Result<(), ChangeError> {
+    async fn ask(
+        &self,
+        workspace: &str,
+        id: &str,
+        request: impl FnOnce(oneshot::Sender<Result<(), Refused>>) -> Request,
+    ) -> Result<(), ChangeError> {
         let (answer, answered) = oneshot::channel();
-        let requests = self.0.handle(workspace, id, |handle| handle.requests.clone());
+        let requests = self
+            .0
+            .handle(workspace, id, |handle| handle.requests.clone());
         // An actor that is gone by now took the session with it.
-        requests.send(request(answer)).await.map_err(|_| ChangeError::Over)?;
+        requests
+            .send(request(answer))
+            .await
+            .map_err(|_| ChangeError::Over)?;
         match answered.await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(Refused::Running)) => Err(ChangeError::Running),
@@ -410,15 +492,26 @@ impl Sessions {
 
 impl Inner {
     /// Does something with a session's actor, which is started when there is none.
-    fn handle<T>(self: &Arc<Self>, workspace: &str, id: &str, with: impl FnOnce(&Handle) -> T) -> T {
+    fn handle<T>(
+        self: &Arc<Self>,
+        workspace: &str,
+        id: &str,
+        with: impl FnOnce(&Handle) -> T,
+    ) -> T {
         let mut actors = self.lock_actors();
-        let handle = actors.entry(id.to_owned()).or_insert_with(|| self.start_actor(workspace, id));
+        let handle = actors
+            .entry(id.to_owned())
+            .or_insert_with(|| self.start_actor(workspace, id));
         with(handle)
     }
 
     fn start_actor(self: &Arc<Self>, workspace: &str, id: &str) -> Handle {
         let (requests, inbox) = mpsc::channel(actor::INBOX);
-        let handle = Handle { bell: Arc::default(), requests, open: Arc::default() };
+        let handle = Handle {
+            bell: Arc::default(),
+            requests,
+            open: Arc::default(),
+        };
         let (bell, open, inner) = (handle.bell.clone(), handle.open.clone(), self.clone());
         // An actor begins with a look at the log, whoever started it.
         bell.ring();
@@ -426,7 +519,10 @@ impl Inner {
         self.tasks.spawn(async move {
             let run = resume::run(inner.clone(), &workspace, &id, open.clone(), inbox, bell);
             if AssertUnwindSafe(run).catch_unwind().await.is_err() {
-                tracing::error!(session.id = id, "the actor of session {id} failed; its session goes on with the next event");
+                tracing::error!(
+                    session.id = id,
+                    "the actor of session {id} failed; its session goes on with the next event"
+                );
                 inner.ledger.close(&id);
             }
             inner.forget(&id, &open);
@@ -435,7 +531,13 @@ impl Inner {
     }
 
     /// Removes an actor that has nothing to do, unless something came in the meantime.
-    fn retire(&self, id: &str, inbox: &mpsc::Receiver<Request>, bell: &Bell, open: &Arc<OpenCalls>) -> bool {
+    fn retire(
+        &self,
+        id: &str,
+        inbox: &mpsc::Receiver<Request>,
+        bell: &Bell,
+        open: &Arc<OpenCalls>,
+    ) -> bool {
         let mut actors = self.lock_actors();
         if bell.rung.load(Ordering::Acquire) || !inbox.is_empty() {
             return false;
@@ -450,7 +552,11 @@ impl Inner {
 
     /// Checks events against the session's state; the calls that they answer.
     fn check(&self, row: &SessionRow, events: &[ClientEvent]) -> Result<Vec<String>, SendError> {
-        let open = self.lock_actors().get(&row.id).map(|handle| handle.open.clone()).unwrap_or_default();
+        let open = self
+            .lock_actors()
+            .get(&row.id)
+            .map(|handle| handle.open.clone())
+            .unwrap_or_default();
         let spent = budget_spent(row);
         let mut claims = Vec::new();
         for (index, event) in events.iter().enumerate() {
@@ -480,7 +586,11 @@ impl Inner {
     /// The live end of a session's log, made when nobody holds it.
     fn feed(&self, id: &str) -> Arc<Feed> {
         let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(feed) = feeds.get(id).and_then(Weak::upgrade).filter(|feed| !feed.is_closed()) {
+        if let Some(feed) = feeds
+            .get(id)
+            .and_then(Weak::upgrade)
+            .filter(|feed| !feed.is_closed())
+        {
             return feed;
         }
         // Every doubling sweeps out those that nobody holds any more.
@@ -516,13 +626,18 @@ impl Inner {
     }
 
     fn lock_sandboxes(&self) -> MutexGuard<'_, HashSet<SandboxId>> {
-        self.sandboxes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.sandboxes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Removes the actor that holds `open`; a successor of it stays.
 fn remove(actors: &mut HashMap<String, Handle>, id: &str, open: &Arc<OpenCalls>) {
-    if actors.get(id).is_some_and(|handle| Arc::ptr_eq(&handle.open, open)) {
+    if actors
+        .get(id)
+        .is_some_and(|handle| Arc::ptr_eq(&handle.open, open))
+    {
         actors.remove(id);
     }
 }
@@ -530,8 +645,15 @@ fn remove(actors: &mut HashMap<String, Handle>, id: &str, open: &Arc<OpenCalls>)
 /// Whether what the session had used when it last went idle reaches its budget.
 fn budget_spent(row: &SessionRow) -> bool {
     let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
-    let cents = |amount: &Value| amount["amount"].as_str().and_then(|amount| amount.parse::<u64>().ok());
-    let cap = row.budget.as_deref().and_then(|budget| cents(&parse(budget)["max_list_cost"]));
+    let cents = |amount: &Value| {
+        amount["amount"]
+            .as_str()
+            .and_then(|amount| amount.parse::<u64>().ok())
+    };
+    let cap = row
+        .budget
+        .as_deref()
+        .and_then(|budget| cents(&parse(budget)["max_list_cost"]));
     let used = cents(&parse(&row.usage)["list_cost"]);
     cap.zip(used).is_some_and(|(cap, used)| used >= cap)
 }
@@ -542,7 +664,11 @@ pub fn queued(event: &ClientEvent, id: String) -> Queued {
     let mut body = serde_json::to_value(event).expect("a client event is plain data");
     body["id"] = json!(id);
     body["processed_at"] = Value::Null;
-    Queued { id, kind: event.kind().to_owned(), body: body.to_string() }
+    Queued {
+        id,
+        kind: event.kind().to_owned(),
+        body: body.to_string(),
+    }
 }
 
 /// A uuid that is always the same for the same text: claude knows prompts by uuid, and a prompt must be
@@ -550,15 +676,31 @@ pub fn queued(event: &ClientEvent, id: String) -> Queued {
 #[must_use]
 pub fn uuid_of(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
-    let hex: String = digest[..16].iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String = digest[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     // Version 8 is the one for values of one's own making; the variant bits are the standard's.
-    format!("{}-{}-8{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+    format!(
+        "{}-{}-8{}-a{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[13..16],
+        &hex[17..20],
+        &hex[20..]
+    )
 }
 
 /// The primary thread's id: the session's own with another prefix, so that it needs no row.
 #[must_use]
 pub fn thread_id(session: &str) -> String {
-    format!("{}{}", Prefix::Thread.as_str(), session.strip_prefix(Prefix::Session.as_str()).unwrap_or(session))
+    format!(
+        "{}{}",
+        Prefix::Thread.as_str(),
+        session
+            .strip_prefix(Prefix::Session.as_str())
+            .unwrap_or(session)
+    )
 }
 
 #[cfg(test)]
@@ -579,20 +721,40 @@ mod tests {
         let open = OpenCalls::default();
         let (bash, custom) = (Tool::BuiltIn("bash".into()), Tool::Custom("c".into()));
         open.set([("e1", &bash), ("e2", &custom)].into_iter());
-        assert!(open.claim("e9", false).unwrap_err().contains("unknown or has been answered"));
-        assert!(open.claim("e2", false).unwrap_err().contains("user.custom_tool_result"));
+        assert!(
+            open.claim("e9", false)
+                .unwrap_err()
+                .contains("unknown or has been answered")
+        );
+        assert!(
+            open.claim("e2", false)
+                .unwrap_err()
+                .contains("user.custom_tool_result")
+        );
         open.claim("e1", false).unwrap();
-        assert!(open.claim("e1", false).unwrap_err().contains("has been answered"));
+        assert!(
+            open.claim("e1", false)
+                .unwrap_err()
+                .contains("has been answered")
+        );
         open.set([("e1", &bash)].into_iter());
-        assert!(open.claim("e1", false).is_err(), "the actor has not seen the answer yet");
+        assert!(
+            open.claim("e1", false).is_err(),
+            "the actor has not seen the answer yet"
+        );
         open.give_back(&["e1".into()]);
         open.claim("e1", false).unwrap();
     }
 
     #[test]
     fn a_queued_event_shows_its_id_and_no_time() {
-        let event = ClientEvent::Interrupt { session_thread_id: None };
+        let event = ClientEvent::Interrupt {
+            session_thread_id: None,
+        };
         let body: Value = serde_json::from_str(&queued(&event, "sevt_1".into()).body).unwrap();
-        assert_eq!(body, json!({"id": "sevt_1", "processed_at": null, "type": "user.interrupt"}));
+        assert_eq!(
+            body,
+            json!({"id": "sevt_1", "processed_at": null, "type": "user.interrupt"})
+        );
     }
 }

@@ -50,16 +50,32 @@ impl Ledger {
     /// Empty books; calls are written to `store` by tasks of `runtime`.
     #[must_use]
     pub fn new(store: Arc<Store>, ids: Ids, runtime: Handle) -> Ledger {
-        Ledger { books: Mutex::default(), store, ids, runtime, writes: TaskTracker::new() }
+        Ledger {
+            books: Mutex::default(),
+            store,
+            ids,
+            runtime,
+            writes: TaskTracker::new(),
+        }
     }
 
     /// Opens a session's books with what it has used before.
-    pub fn open(&self, session: &str, workspace: &str, policy: Policy, totals: Totals, budget: Option<&BudgetLimit>) -> Arc<Book> {
+    pub fn open(
+        &self,
+        session: &str,
+        workspace: &str,
+        policy: Policy,
+        totals: Totals,
+        budget: Option<&BudgetLimit>,
+    ) -> Arc<Book> {
         let book = Arc::new(Book {
             session: session.to_owned(),
             workspace: workspace.to_owned(),
             policy: Arc::new(policy),
-            state: Mutex::new(State { totals, cap: budget.map(cap) }),
+            state: Mutex::new(State {
+                totals,
+                cap: budget.map(cap),
+            }),
             refused: Notify::new(),
         });
         self.lock().insert(session.to_owned(), book.clone());
@@ -107,7 +123,9 @@ impl Book {
 #[must_use]
 pub fn shown(totals: &Totals, active_seconds: f64) -> Shown {
     // A started cent is a cent: a budget must not look unspent when it is not.
-    let cents = u64::try_from(totals.cost_microcents).unwrap_or(0).div_ceil(MICROCENTS.unsigned_abs());
+    let cents = u64::try_from(totals.cost_microcents)
+        .unwrap_or(0)
+        .div_ceil(MICROCENTS.unsigned_abs());
     Shown {
         input_tokens: totals.input_tokens,
         output_tokens: totals.output_tokens,
@@ -123,7 +141,9 @@ pub fn shown(totals: &Totals, active_seconds: f64) -> Shown {
 }
 
 fn cap(budget: &BudgetLimit) -> i64 {
-    i64::try_from(budget.max_list_cost.cents()).unwrap_or(i64::MAX).saturating_mul(MICROCENTS)
+    i64::try_from(budget.max_list_cost.cents())
+        .unwrap_or(i64::MAX)
+        .saturating_mul(MICROCENTS)
 }
 
 impl Policies for Ledger {
@@ -144,7 +164,10 @@ impl UsageSink for Ledger {
         self.writes.spawn_on(
             async move {
                 if let Err(error) = store.usage().record(call).await {
-                    tracing::error!(error = &error as &dyn std::error::Error, "a model call could not be recorded");
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "a model call could not be recorded"
+                    );
                 }
             },
             &self.runtime,
@@ -152,9 +175,17 @@ impl UsageSink for Ledger {
     }
 
     fn admit(&self, client: &ClientId) -> Admission {
-        let refuse = |status, error_type, message: String| Admission::Refuse { status, error_type, message };
+        let refuse = |status, error_type, message: String| Admission::Refuse {
+            status,
+            error_type,
+            message,
+        };
         let Some(book) = self.book(client) else {
-            return refuse(403, "permission_error", format!("session {client} is not live"));
+            return refuse(
+                403,
+                "permission_error",
+                format!("session {client} is not live"),
+            );
         };
         let state = book.lock();
         match state.cap {
@@ -191,12 +222,18 @@ fn cost(usage: &Usage) -> Option<i64> {
     if usage.tokens == egress::Tokens::default() {
         return Some(0);
     }
-    usage.cost.map(|cost| i64::try_from(cost.0).unwrap_or(i64::MAX))
+    usage
+        .cost
+        .map(|cost| i64::try_from(cost.0).unwrap_or(i64::MAX))
 }
 
 fn call(usage: &Usage, book: &Book, id: String) -> ModelCall {
-    let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let started = usage.started_at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let millis =
+        |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let started = usage
+        .started_at
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     ModelCall {
         id,
         session_id: book.session.clone(),

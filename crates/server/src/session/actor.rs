@@ -9,6 +9,7 @@
 mod clients;
 mod ledger;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +54,10 @@ pub enum Request {
     /// End everything, so that the session can be deleted.
     Delete(oneshot::Sender<Result<(), Refused>>),
     /// Change the session's fields.
-    Update(Box<super::SessionChange>, oneshot::Sender<Result<(), Refused>>),
+    Update(
+        Box<super::SessionChange>,
+        oneshot::Sender<Result<(), Refused>>,
+    ),
 }
 
 /// Why an actor refused a request.
@@ -75,6 +79,19 @@ enum End {
     Drain,
 }
 
+/// Why claude was not started.
+enum Unstartable {
+    /// In one sentence for people.
+    Why(String),
+    End(End),
+}
+
+impl Unstartable {
+    fn why(error: &dyn std::error::Error) -> Unstartable {
+        Unstartable::Why(format!("cannot start claude: {error}"))
+    }
+}
+
 /// One session's owner.
 pub struct Actor {
     inner: Arc<Inner>,
@@ -91,6 +108,8 @@ pub struct Actor {
     /// Counts requests to claude, so that each has an id of its own.
     requests: u64,
     clock: ledger::Active,
+    /// Why claude could not be started just now.
+    failed_start: Option<String>,
     /// When claude last said something or was told something.
     last_sign: Instant,
 }
@@ -143,10 +162,33 @@ impl Actor {
     /// An actor that has not begun.
     #[must_use]
     pub fn new(begin: Begin) -> Actor {
-        let Begin { inner, row, fence, state, feed, open, book } = begin;
+        let Begin {
+            inner,
+            row,
+            fence,
+            state,
+            feed,
+            open,
+            book,
+        } = begin;
         let custom = CustomTools::new(start::custom(&state_tools(&row)));
         let clock = ledger::Active::of(&row);
-        Actor { inner, row, fence, state, feed, open, book, taken: 0, custom, live: None, requests: 0, clock, last_sign: Instant::now() }
+        Actor {
+            inner,
+            row,
+            fence,
+            state,
+            feed,
+            open,
+            book,
+            taken: 0,
+            custom,
+            live: None,
+            requests: 0,
+            clock,
+            failed_start: None,
+            last_sign: Instant::now(),
+        }
     }
 
     /// Runs until there is nothing more to do. `cut` says that the last server ended in the middle of a
@@ -170,7 +212,11 @@ impl Actor {
     }
 
     /// Waits for one thing and handles it.
-    async fn turn_once(&mut self, inbox: &mut mpsc::Receiver<Request>, bell: &Bell) -> Result<(), End> {
+    async fn turn_once(
+        &mut self,
+        inbox: &mut mpsc::Receiver<Request>,
+        bell: &Bell,
+    ) -> Result<(), End> {
         let deadline = self.deadline();
         let book = self.book.clone();
         let shutdown = self.inner.shutdown.clone();
@@ -198,11 +244,17 @@ impl Actor {
     async fn overdue(&mut self) -> Result<(), End> {
         self.last_sign = Instant::now();
         if self.state.interrupting() {
-            let why = format!("claude did not heed the interrupt within {} s", INTERRUPT_GRACE.as_secs());
+            let why = format!(
+                "claude did not heed the interrupt within {} s",
+                INTERRUPT_GRACE.as_secs()
+            );
             return self.input(Input::Overdue { why }).await;
         }
         if self.state.owes_frames() {
-            let why = format!("claude gave no sign of life for {} s", self.inner.settings.stall.as_secs());
+            let why = format!(
+                "claude gave no sign of life for {} s",
+                self.inner.settings.stall.as_secs()
+            );
             return self.input(Input::Overdue { why }).await;
         }
         if self.live.is_none() && self.state.status() == Status::Idle {
@@ -213,9 +265,17 @@ impl Actor {
 
     /// What came, through the machine, into the world.
     async fn input(&mut self, input: Input) -> Result<(), End> {
-        let effects = machine::step(&mut self.state, input, &mut EventIds(&self.inner.ids));
-        self.open.set(self.state.open_calls());
-        self.perform(effects).await
+        let mut next = Some(input);
+        while let Some(input) = next {
+            let effects = machine::step(&mut self.state, input, &mut EventIds(&self.inner.ids));
+            self.open.set(self.state.open_calls());
+            self.perform(effects).await?;
+            next = self
+                .failed_start
+                .take()
+                .map(|why| Input::Lost { why, again: false });
+        }
+        Ok(())
     }
 
     async fn perform(&mut self, effects: Vec<Effect>) -> Result<(), End> {
@@ -252,18 +312,39 @@ impl Actor {
     async fn log(&mut self, entry: Entry, batch: &mut Batch) -> Result<(), End> {
         let now = self.inner.clock.now();
         match entry {
-            Entry::Event { id, body } => batch.event(Event { id, processed_at: now, body }),
+            Entry::Event { id, body } => batch.event(Event {
+                id,
+                processed_at: now,
+                body,
+            }),
             Entry::Usage => {
-                let usage = serde_json::to_value(self.book.shown(self.clock.seconds())).expect("usage is plain data");
-                let budget = self.row.budget.as_deref().and_then(|budget| serde_json::from_str(budget).ok());
+                let usage = serde_json::to_value(self.book.shown(self.clock.seconds()))
+                    .expect("usage is plain data");
+                let budget = self
+                    .row
+                    .budget
+                    .as_deref()
+                    .and_then(|budget| serde_json::from_str(budget).ok());
                 batch.writes.push(Write::Usage(usage.to_string()));
-                batch.writes.push(Write::Stats(self.clock.stats(now).to_string()));
+                batch
+                    .writes
+                    .push(Write::Stats(self.clock.stats(now).to_string()));
                 let id = self.inner.ids.mint(Prefix::Event);
-                batch.event(Event { id, processed_at: now, body: Body::SessionUsage { usage, budget } });
+                batch.event(Event {
+                    id,
+                    processed_at: now,
+                    body: Body::SessionUsage { usage, budget },
+                });
             }
             Entry::Processed(id) => {
-                let Some((kind, body)) = self.processed(&id, now).await? else { return Ok(()) };
-                batch.writes.push(Write::Process { id, processed_at: now, body: body.clone() });
+                let Some((kind, body)) = self.processed(&id, now).await? else {
+                    return Ok(());
+                };
+                batch.writes.push(Write::Process {
+                    id,
+                    processed_at: now,
+                    body: body.clone(),
+                });
                 batch.shown.push((kind, body));
             }
             Entry::Status(status, attention) => {
@@ -272,9 +353,16 @@ impl Actor {
                     Status::Idle => store::Status::Idle,
                     Status::Running => store::Status::Running,
                     Status::Rescheduling => store::Status::Rescheduling,
-                    Status::Terminated => return Ok(batch.writes.push(Write::Archive { at: now })),
+                    Status::Terminated => {
+                        batch.writes.push(Write::Archive { at: now });
+                        return Ok(());
+                    }
                 };
-                batch.writes.push(Write::Status { status, attention, updated_at: now });
+                batch.writes.push(Write::Status {
+                    status,
+                    attention,
+                    updated_at: now,
+                });
             }
         }
         Ok(())
@@ -288,7 +376,13 @@ impl Actor {
         }
         let Batch { writes, shown } = batch;
         let appended = loop {
-            match self.inner.store.events().commit(&self.row.id, self.fence, writes.clone()).await {
+            match self
+                .inner
+                .store
+                .events()
+                .commit(&self.row.id, self.fence, writes.clone())
+                .await
+            {
                 Ok(appended) => break appended,
                 Err(CommitError::Store(error)) if error.is_transient() => {
                     tracing::error!(session.id = %self.row.id, error = &error as &dyn std::error::Error, "cannot write to the log; trying again");
@@ -304,71 +398,101 @@ impl Actor {
             }
         };
         let events = appended.iter().zip(&shown);
-        self.feed.publish(events.map(|(appended, (kind, body))| Delivery::new(Some(appended.seq), kind, body)));
+        self.feed.publish(
+            events.map(|(appended, (kind, body))| Delivery::new(Some(appended.seq), kind, body)),
+        );
         Ok(())
     }
 
     // ---- claude
 
     async fn start(&mut self, interrupted: bool) -> Result<(), End> {
-        let agent: Value = serde_json::from_str(&self.row.agent).unwrap_or_default();
-        let tools = state_tools(&self.row);
-        let files = match self.inner.store.transcripts().load(&self.row.id).await {
-            Ok(files) => files,
-            Err(error) => return self.cannot_start(&error).await,
+        let (cli, start) = match self.plan(interrupted).await {
+            Ok(planned) => planned,
+            // Remembered, because what else the step that wanted claude did comes first.
+            Err(Unstartable::Why(why)) => {
+                self.failed_start = Some(why);
+                return Ok(());
+            }
+            Err(Unstartable::End(end)) => return Err(end),
         };
-        let resumable = start::resumable(&files);
-        let session = self.conversation(!resumable, interrupted).await?;
-        let cli = match self.inner.versions.resolve(self.inner.settings.cli.as_ref()) {
-            Ok(installed) => installed.path,
-            Err(error) => return self.cannot_start(&error).await,
-        };
-        let used = self.live.as_ref().is_some_and(|live| live.used);
-        let transcript = match used || !resumable {
-            true => None,
-            false => match start::transcript(&self.row.claude_session, &files) {
-                Ok(transcript) => transcript,
-                Err(error) => return self.cannot_start(&error).await,
-            },
-        };
-        let launch = start::launch(&agent, &tools, session, self.inner.settings.launch);
-        self.custom = CustomTools::new(start::custom(&tools));
         if self.live.is_none() {
             self.live = Some(self.make_sandbox(cli));
         }
         if let Some(live) = &mut self.live {
             live.used = true;
-            let _ = live.orders.send(Order::Start(Box::new(Start { launch, transcript }))).await;
+            let _ = live.orders.send(Order::Start(Box::new(start))).await;
         }
         self.last_sign = Instant::now();
         Ok(())
     }
 
+    /// The claude binary and how to start it.
+    async fn plan(&mut self, interrupted: bool) -> Result<(PathBuf, Start), Unstartable> {
+        let installed = self
+            .inner
+            .versions
+            .resolve(self.inner.settings.cli.as_ref());
+        let cli = installed.map_err(|error| Unstartable::why(&error))?.path;
+        let files = self.inner.store.transcripts().load(&self.row.id).await;
+        let files = files.map_err(|error| Unstartable::why(&error))?;
+        let resumable = start::resumable(&files);
+        let session = self
+            .conversation(!resumable, interrupted)
+            .await
+            .map_err(Unstartable::End)?;
+        let fresh = !self.live.as_ref().is_some_and(|live| live.used);
+        let transcript = if fresh && resumable {
+            let made = start::transcript(&self.row.claude_session, &files);
+            made.map_err(|error| Unstartable::why(&error))?
+        } else {
+            None
+        };
+        let agent: Value = serde_json::from_str(&self.row.agent).unwrap_or_default();
+        let tools = state_tools(&self.row);
+        self.custom = CustomTools::new(start::custom(&tools));
+        let launch = start::launch(&agent, &tools, session, self.inner.settings.launch);
+        Ok((cli, Start { launch, transcript }))
+    }
+
     /// Which conversation claude carries on. One of which nothing was mirrored is begun anew, under a
     /// new id: claude refuses an id whose transcript it finds.
-    async fn conversation(&mut self, new: bool, interrupted: bool) -> Result<claude::launch::Session, End> {
+    async fn conversation(
+        &mut self,
+        new: bool,
+        interrupted: bool,
+    ) -> Result<claude::launch::Session, End> {
         if !new {
-            return Ok(claude::launch::Session::Resume { id: self.row.claude_session.clone(), interrupted });
+            return Ok(claude::launch::Session::Resume {
+                id: self.row.claude_session.clone(),
+                interrupted,
+            });
         }
         if self.live.as_ref().is_some_and(|live| live.used) {
             self.row.claude_session = super::uuid_of(&self.inner.ids.mint(Prefix::Event));
             let writes = vec![Write::ClaudeSession(self.row.claude_session.clone())];
-            self.commit(Batch { writes, shown: Vec::new() }).await?;
+            self.commit(Batch {
+                writes,
+                shown: Vec::new(),
+            })
+            .await?;
         }
-        Ok(claude::launch::Session::New(self.row.claude_session.clone()))
+        Ok(claude::launch::Session::New(
+            self.row.claude_session.clone(),
+        ))
     }
 
-    async fn cannot_start(&mut self, error: &(dyn std::error::Error + Sync)) -> Result<(), End> {
-        let why = format!("cannot start claude: {error}");
-        Box::pin(self.input(Input::Lost { why, again: false })).await
-    }
-
-    fn make_sandbox(&self, cli: std::path::PathBuf) -> Live {
+    fn make_sandbox(&self, cli: PathBuf) -> Live {
         let settings = &self.inner.settings;
         let (order_sender, orders) = mpsc::channel(runner::ORDERS);
         let (news_sender, news) = mpsc::channel(NEWS);
         let stop = CancellationToken::new();
-        let plan = Plan { sandbox: sandbox_id(&self.inner.ids), rootfs: settings.rootfs.clone(), resources: settings.resources, cli };
+        let plan = Plan {
+            sandbox: sandbox_id(&self.inner.ids),
+            rootfs: settings.rootfs.clone(),
+            resources: settings.resources,
+            cli,
+        };
         let around = Surroundings {
             provider: self.inner.provider.clone(),
             places: self.inner.places.clone(),
@@ -383,7 +507,12 @@ impl Actor {
             runner::run(plan, around, orders, token).await;
             inner.sandbox_gone(&id);
         });
-        Live { orders: order_sender, news, stop, used: false }
+        Live {
+            orders: order_sender,
+            news,
+            stop,
+            used: false,
+        }
     }
 
     /// Ends claude and its sandbox; what they still say is not heard.
@@ -412,10 +541,19 @@ impl Actor {
                 input::interrupt(&format!("interrupt_{}", self.requests), true)
             }
             Tell::Allow { request_id } => input::allow(&request_id, None),
-            Tell::Deny { request_id, message } => input::deny(&request_id, &message, false),
-            Tell::ToolResult { request_id, rpc_id, content, is_error } => {
-                input::mcp_reply(&request_id, &clients::mcp_result(&rpc_id, &content, is_error))
-            }
+            Tell::Deny {
+                request_id,
+                message,
+            } => input::deny(&request_id, &message, false),
+            Tell::ToolResult {
+                request_id,
+                rpc_id,
+                content,
+                is_error,
+            } => input::mcp_reply(
+                &request_id,
+                &clients::mcp_result(&rpc_id, &content, is_error),
+            ),
         };
         self.order(line).await;
     }
@@ -425,34 +563,57 @@ impl Actor {
         match news {
             Some(News::Frame(frame)) => self.frame(*frame).await,
             Some(News::Limit(message)) => self.input(Input::Limit(message)).await,
-            Some(News::ClaudeEnded(ended)) => self.input(Input::Lost { why: ended.why, again: ended.again }).await,
+            Some(News::ClaudeEnded(ended)) => {
+                self.input(Input::Lost {
+                    why: ended.why,
+                    again: ended.again,
+                })
+                .await
+            }
             Some(News::Ended(ended)) => {
                 self.live = None;
-                self.input(Input::Lost { why: ended.why, again: ended.again }).await
+                self.input(Input::Lost {
+                    why: ended.why,
+                    again: ended.again,
+                })
+                .await
             }
             None => {
                 self.live = None;
-                self.input(Input::Lost { why: "the sandbox's runner failed".to_owned(), again: true }).await
+                self.input(Input::Lost {
+                    why: "the sandbox's runner failed".to_owned(),
+                    again: true,
+                })
+                .await
             }
         }
     }
 
     async fn frame(&mut self, frame: Frame) -> Result<(), End> {
-        match frame {
-            Frame::Mirror(mirror) => self.mirror(mirror).await,
-            Frame::ControlRequest(request) => match request.kind {
-                ControlRequestKind::McpMessage(message) => match self.custom.answer(&message.message) {
-                    McpAsked::Reply(reply) => Ok(self.order(input::mcp_reply(&request.request_id, &reply)).await),
-                    McpAsked::Cancelled { reply, .. } => Ok(self.order(input::mcp_reply(&request.request_id, &reply)).await),
-                    McpAsked::Call(call) => self.input(Input::Said(clients::run_custom(request.request_id, call))).await,
-                },
-                ControlRequestKind::CanUseTool(_) => self.said(Frame::ControlRequest(request)).await,
-                ControlRequestKind::HookCallback(_) | ControlRequestKind::Other { .. } => {
-                    Ok(self.order(input::failure(&request.request_id, "this host does not serve that request")).await)
+        let request = match frame {
+            Frame::Mirror(mirror) => return self.mirror(mirror).await,
+            Frame::ControlRequest(request) => request,
+            frame => return self.said(frame).await,
+        };
+        let line = match request.kind {
+            ControlRequestKind::CanUseTool(_) => {
+                return self.said(Frame::ControlRequest(request)).await;
+            }
+            ControlRequestKind::McpMessage(message) => match self.custom.answer(&message.message) {
+                McpAsked::Reply(reply) | McpAsked::Cancelled { reply, .. } => {
+                    input::mcp_reply(&request.request_id, &reply)
+                }
+                McpAsked::Call(call) => {
+                    let run = clients::run_custom(request.request_id, call);
+                    return self.input(Input::Said(run)).await;
                 }
             },
-            frame => self.said(frame).await,
-        }
+            ControlRequestKind::HookCallback(_) | ControlRequestKind::Other { .. } => {
+                input::failure(&request.request_id, "this host does not serve that request")
+            }
+        };
+        self.order(line).await;
+        Ok(())
     }
 
     async fn said(&mut self, frame: Frame) -> Result<(), End> {
@@ -468,7 +629,10 @@ impl Actor {
         let key = match claude::transcript::key(&mirror) {
             Ok(key) => key,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "claude mirrored a file with a strange name");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "claude mirrored a file with a strange name"
+                );
                 return Ok(());
             }
         };
@@ -478,7 +642,11 @@ impl Actor {
             body: entry.get().to_owned(),
         });
         let writes = vec![Write::Transcript(entries.collect())];
-        self.commit(Batch { writes, shown: Vec::new() }).await
+        self.commit(Batch {
+            writes,
+            shown: Vec::new(),
+        })
+        .await
     }
 
     // ---- the API
@@ -488,14 +656,22 @@ impl Actor {
             Request::Archive(answer) => {
                 let refused = self.busy();
                 let result = refused.map_or(Ok(()), Err);
-                let ended = if refused.is_none() { self.input(Input::Archive).await } else { Ok(()) };
+                let ended = if refused.is_none() {
+                    self.input(Input::Archive).await
+                } else {
+                    Ok(())
+                };
                 let _ = answer.send(result);
                 ended
             }
             Request::Delete(answer) => {
                 let Some(refused) = self.busy() else {
                     self.kill();
-                    self.feed.publish([Delivery::new(None, "session.deleted", &deleted(&self.inner))]);
+                    self.feed.publish([Delivery::new(
+                        None,
+                        "session.deleted",
+                        &deleted(&self.inner),
+                    )]);
                     let _ = answer.send(Ok(()));
                     return Err(End::Over);
                 };
@@ -520,7 +696,8 @@ impl Actor {
 
     /// Why the session cannot be ended now.
     fn busy(&self) -> Option<Refused> {
-        matches!(self.state.status(), Status::Running | Status::Rescheduling).then_some(Refused::Running)
+        matches!(self.state.status(), Status::Running | Status::Rescheduling)
+            .then_some(Refused::Running)
     }
 
     async fn update(&mut self, change: super::SessionChange) -> Result<(), Change> {
@@ -528,13 +705,25 @@ impl Actor {
             return Err(Change::Refused(Refused::Running));
         }
         let now = self.inner.clock.now();
-        let event = Event { id: self.inner.ids.mint(Prefix::Event), processed_at: now, body: change.shown };
+        let event = Event {
+            id: self.inner.ids.mint(Prefix::Event),
+            processed_at: now,
+            body: change.shown,
+        };
         let mut batch = Batch::default();
-        batch.writes.push(Write::Update { update: change.update.clone(), updated_at: now });
+        batch.writes.push(Write::Update {
+            update: change.update.clone(),
+            updated_at: now,
+        });
         batch.event(event);
         self.commit(batch).await.map_err(Change::Ended)?;
         if let Some(budget) = change.update.budget {
-            self.book.set_budget(budget.as_deref().and_then(|budget| serde_json::from_str(budget).ok()).as_ref());
+            self.book.set_budget(
+                budget
+                    .as_deref()
+                    .and_then(|budget| serde_json::from_str(budget).ok())
+                    .as_ref(),
+            );
             self.row.budget = budget;
             self.state.budget_raised();
         }
@@ -572,7 +761,12 @@ impl Batch {
     fn event(&mut self, event: Event) {
         let (kind, body) = (event.kind().to_owned(), event.to_json());
         self.shown.push((kind.clone(), body.clone()));
-        self.writes.push(Write::Append(NewEvent { id: event.id, kind, processed_at: event.processed_at, body }));
+        self.writes.push(Write::Append(NewEvent {
+            id: event.id,
+            kind,
+            processed_at: event.processed_at,
+            body,
+        }));
     }
 }
 
@@ -588,7 +782,12 @@ fn state_tools(row: &SessionRow) -> Tools {
 }
 
 fn deleted(inner: &Inner) -> String {
-    Event { id: inner.ids.mint(Prefix::Event), processed_at: inner.clock.now(), body: Body::SessionDeleted {} }.to_json()
+    Event {
+        id: inner.ids.mint(Prefix::Event),
+        processed_at: inner.clock.now(),
+        body: Body::SessionDeleted {},
+    }
+    .to_json()
 }
 
 /// A sandbox's name: the random part of an id, in the characters that every provider takes.

@@ -52,7 +52,12 @@ impl Delivery {
         let end = frame.len();
         frame.extend_from_slice(b"\n\n");
         let sse = frame.freeze();
-        Delivery { seq, kind: kind.into(), json: sse.slice(start..end), sse }
+        Delivery {
+            seq,
+            kind: kind.into(),
+            json: sse.slice(start..end),
+            sse,
+        }
     }
 }
 
@@ -60,7 +65,12 @@ impl Delivery {
 #[derive(Debug, Clone)]
 enum Item {
     Event(Delivery),
-    Preview { of: Arc<str>, first: bool, thinking: bool, delivery: Delivery },
+    Preview {
+        of: Arc<str>,
+        first: bool,
+        thinking: bool,
+        delivery: Delivery,
+    },
 }
 
 impl Item {
@@ -83,8 +93,11 @@ impl Window {
     fn push(&mut self, item: Item) {
         self.bytes += item.len();
         self.items.push_back(item);
-        while self.items.len() > WINDOW_ITEMS || (self.bytes > WINDOW_BYTES && self.items.len() > 1) {
-            let Some(gone) = self.items.pop_front() else { break };
+        while self.items.len() > WINDOW_ITEMS || (self.bytes > WINDOW_BYTES && self.items.len() > 1)
+        {
+            let Some(gone) = self.items.pop_front() else {
+                break;
+            };
             self.bytes -= gone.len();
             self.first += 1;
         }
@@ -120,7 +133,10 @@ pub struct Deltas {
 
 impl Default for Feed {
     fn default() -> Feed {
-        Feed { window: Mutex::default(), bell: watch::Sender::new(Bell::default()) }
+        Feed {
+            window: Mutex::default(),
+            bell: watch::Sender::new(Bell::default()),
+        }
     }
 }
 
@@ -133,12 +149,19 @@ impl Feed {
     /// Shows a preview to those who want it.
     pub fn preview(&self, preview: &Preview) {
         let (of, first, thinking) = match preview {
-            Preview::EventStart { event } => (event.id.as_str(), true, event.kind == "agent.thinking"),
+            Preview::EventStart { event } => {
+                (event.id.as_str(), true, event.kind == "agent.thinking")
+            }
             Preview::EventDelta { event_id, .. } => (event_id.as_str(), false, false),
         };
         let json = serde_json::to_string(preview).expect("a preview holds only string keys");
         let delivery = Delivery::new(None, preview.kind(), &json);
-        self.push([Item::Preview { of: of.into(), first, thinking, delivery }]);
+        self.push([Item::Preview {
+            of: of.into(),
+            first,
+            thinking,
+            delivery,
+        }]);
     }
 
     /// Ends every stream after what was published so far.
@@ -173,9 +196,19 @@ impl Feed {
 
     /// Attaches a reader. `after` is the number of the last event it has; `None` means that it wants
     /// only what comes from now on (see [`Subscription::skip_to`]).
-    pub fn subscribe(self: &Arc<Self>, store: Arc<Store>, session: &str, after: Option<i64>, deltas: Deltas) -> Subscription {
+    pub fn subscribe(
+        self: &Arc<Self>,
+        store: Arc<Store>,
+        session: &str,
+        after: Option<i64>,
+        deltas: Deltas,
+    ) -> Subscription {
         let bell = self.bell.subscribe();
-        let position = self.window.lock().unwrap_or_else(PoisonError::into_inner).end();
+        let position = self
+            .window
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .end();
         Subscription {
             feed: self.clone(),
             store,
@@ -247,12 +280,22 @@ impl Subscription {
     async fn read_log(&mut self) -> Result<(), store::StoreError> {
         // The window's end is taken before the log is read: what is committed in between is in the
         // window too, and is told apart by its number.
-        let end = self.feed.window.lock().unwrap_or_else(PoisonError::into_inner).end();
-        let page = self.store.events().tail(&self.session, self.seq, PAGE).await?;
+        let end = self
+            .feed
+            .window
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .end();
+        let page = self
+            .store
+            .events()
+            .tail(&self.session, self.seq, PAGE)
+            .await?;
         let complete = page.len() < PAGE;
         for row in page {
             self.seq = row.seq;
-            self.ready.push_back(Delivery::new(Some(row.seq), &row.kind, &row.body));
+            self.ready
+                .push_back(Delivery::new(Some(row.seq), &row.kind, &row.body));
         }
         if complete {
             self.position = Some(end);
@@ -261,12 +304,22 @@ impl Subscription {
     }
 
     fn read_window(&mut self, position: u64) {
-        let window = self.feed.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let window = self
+            .feed
+            .window
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         let Some(skip) = position.checked_sub(window.first) else {
             self.position = None;
             return;
         };
-        let items: Vec<Item> = window.items.iter().skip(usize::try_from(skip).unwrap_or(usize::MAX)).take(PAGE).cloned().collect();
+        let items: Vec<Item> = window
+            .items
+            .iter()
+            .skip(usize::try_from(skip).unwrap_or(usize::MAX))
+            .take(PAGE)
+            .cloned()
+            .collect();
         drop(window);
         self.position = Some(position + items.len() as u64);
         for item in items {
@@ -287,9 +340,18 @@ impl Subscription {
                     self.ready.push_back(delivery);
                 }
             },
-            Item::Preview { of, first, thinking, delivery } => {
+            Item::Preview {
+                of,
+                first,
+                thinking,
+                delivery,
+            } => {
                 let wanted = if first {
-                    (if thinking { self.deltas.thinking } else { self.deltas.message }) && self.previewed.insert(of)
+                    (if thinking {
+                        self.deltas.thinking
+                    } else {
+                        self.deltas.message
+                    }) && self.previewed.insert(of)
                 } else {
                     self.previewed.contains(&of)
                 };

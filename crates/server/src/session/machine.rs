@@ -16,7 +16,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use api::event::{Body, ErrorBody, ErrorKind, ModelUsage, Permission, Preview, PreviewOf, RetryStatus, StopReason};
+use api::event::{
+    Body, ErrorBody, ErrorKind, ModelUsage, Permission, Preview, PreviewOf, RetryStatus, StopReason,
+};
 use serde_json::{Value, json};
 
 use super::tools::{Tool, Tools};
@@ -146,6 +148,10 @@ pub enum Tell {
 
 /// What to write to the log.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an entry lives for one step, and most of them are events"
+)]
 pub enum Entry {
     /// A new event.
     Event {
@@ -262,7 +268,10 @@ pub fn step(state: &mut State, input: Input, ids: &mut dyn Ids) -> Vec<Effect> {
     if state.status == Status::Terminated {
         return Vec::new();
     }
-    let mut out = Out { effects: Vec::new(), ids };
+    let mut out = Out {
+        effects: Vec::new(),
+        ids,
+    };
     match input {
         Input::Asked(asked) => state.asked(asked, &mut out),
         Input::Said(said) => state.said(said, &mut out),
@@ -304,7 +313,14 @@ impl Out<'_> {
     }
 
     fn error(&mut self, kind: ErrorKind, message: String, retry_status: RetryStatus) {
-        self.event(Body::SessionError { error: ErrorBody { kind, message, retry_status, mcp_server_name: None } });
+        self.event(Body::SessionError {
+            error: ErrorBody {
+                kind,
+                message,
+                retry_status,
+                mcp_server_name: None,
+            },
+        });
     }
 }
 
@@ -312,16 +328,39 @@ impl State {
     /// A session that waits and has nothing running, as after its creation or a restart of the server.
     #[must_use]
     pub fn new(facts: Facts) -> State {
-        State { facts, status: Status::Idle, started: false, queue: VecDeque::new(), turn: None, budget_reached: false }
+        State {
+            facts,
+            status: Status::Idle,
+            started: false,
+            queue: VecDeque::new(),
+            turn: None,
+            budget_reached: false,
+        }
     }
 
     /// A session whose turn was cut by the end of its server. `open` are the tool calls without a
     /// result, by event id.
     #[must_use]
     pub fn cut(facts: Facts, prompt: Option<Prompt>, open: Vec<(String, Tool)>) -> State {
-        let calls = open.into_iter().map(|(event_id, tool)| Call { tool_use_id: String::new(), event_id, tool, answered: false }).collect();
-        let turn = Turn { prompt, calls, ..Turn::default() };
-        State { status: Status::Running, turn: Some(turn), ..State::new(facts) }
+        let calls = open
+            .into_iter()
+            .map(|(event_id, tool)| Call {
+                tool_use_id: String::new(),
+                event_id,
+                tool,
+                answered: false,
+            })
+            .collect();
+        let turn = Turn {
+            prompt,
+            calls,
+            ..Turn::default()
+        };
+        State {
+            status: Status::Running,
+            turn: Some(turn),
+            ..State::new(facts)
+        }
     }
 
     /// What clients see.
@@ -333,7 +372,11 @@ impl State {
     /// Whether claude owes frames: it works on a turn and does not wait for the client.
     #[must_use]
     pub fn owes_frames(&self) -> bool {
-        self.started && self.turn.as_ref().is_some_and(|turn| turn.asks.is_empty() || turn.interrupted)
+        self.started
+            && self
+                .turn
+                .as_ref()
+                .is_some_and(|turn| turn.asks.is_empty() || turn.interrupted)
     }
 
     /// Whether an interrupt waits for claude to heed it.
@@ -345,7 +388,9 @@ impl State {
     /// The calls that a client may still answer, by event id.
     pub fn open_calls(&self) -> impl Iterator<Item = (&str, &Tool)> {
         let calls = self.turn.iter().flat_map(|turn| turn.calls.iter());
-        calls.filter(|call| !call.answered).map(|call| (call.event_id.as_str(), &call.tool))
+        calls
+            .filter(|call| !call.answered)
+            .map(|call| (call.event_id.as_str(), &call.tool))
     }
 
     /// The agent's tools changed; they apply from the next turn.
@@ -369,13 +414,19 @@ impl State {
                 }
             }
             Asked::Interrupt { event_id } => self.interrupt(event_id, out),
-            Asked::Answer { event_id, call, answer } => self.answer(event_id, &call, answer, out),
+            Asked::Answer {
+                event_id,
+                call,
+                answer,
+            } => self.answer(event_id, &call, answer, out),
         }
     }
 
     /// Hands the next prompt to claude, if there is one.
     fn begin(&mut self, out: &mut Out<'_>) {
-        let Some(prompt) = self.queue.pop_front() else { return };
+        let Some(prompt) = self.queue.pop_front() else {
+            return;
+        };
         if !self.started {
             self.started = true;
             out.effects.push(Effect::Start { interrupted: false });
@@ -383,7 +434,10 @@ impl State {
         self.run(out);
         out.log(Entry::Processed(prompt.event_id.clone()));
         out.tell(Tell::Prompt(prompt.clone()));
-        self.turn = Some(Turn { prompt: Some(prompt), ..Turn::default() });
+        self.turn = Some(Turn {
+            prompt: Some(prompt),
+            ..Turn::default()
+        });
     }
 
     fn interrupt(&mut self, event_id: String, out: &mut Out<'_>) {
@@ -396,7 +450,9 @@ impl State {
     }
 
     fn answer(&mut self, event_id: String, call: &str, answer: Answer, out: &mut Out<'_>) {
-        let Some(turn) = self.turn.as_mut() else { return out.log(Entry::Processed(event_id)) };
+        let Some(turn) = self.turn.as_mut() else {
+            return out.log(Entry::Processed(event_id));
+        };
         if let Some(call) = turn.calls.iter_mut().find(|open| open.event_id == call) {
             call.answered = true;
         }
@@ -420,7 +476,10 @@ impl State {
         let facts = self.facts.clone();
         self.turn = None;
         out.effects.push(Effect::Kill);
-        out.event(Body::ThreadStatusTerminated { session_thread_id: facts.thread_id, agent_name: facts.agent_name });
+        out.event(Body::ThreadStatusTerminated {
+            session_thread_id: facts.thread_id,
+            agent_name: facts.agent_name,
+        });
         out.event(Body::SessionStatusTerminated {});
         self.status = Status::Terminated;
         out.log(Entry::Status(Status::Terminated, false));
@@ -460,12 +519,38 @@ impl State {
                 let id = self.block_id(Block::Thinking, out);
                 out.event_with(id, Body::AgentThinking {});
             }
-            Said::Call { tool_use_id, name, input } => drop(self.call(tool_use_id, &name, input, out)),
-            Said::Result { tool_use_id, content, is_error } => self.result(&tool_use_id, content, is_error, out),
-            Said::MayI { request_id, tool_use_id, name, input } => self.may_i(request_id, tool_use_id, &name, input, out),
-            Said::RunCustom { request_id, rpc_id, tool_use_id, name, input } => {
+            Said::Call {
+                tool_use_id,
+                name,
+                input,
+            } => drop(self.call(tool_use_id, &name, input, out)),
+            Said::Result {
+                tool_use_id,
+                content,
+                is_error,
+            } => self.result(&tool_use_id, content, is_error, out),
+            Said::MayI {
+                request_id,
+                tool_use_id,
+                name,
+                input,
+            } => self.may_i(request_id, tool_use_id, &name, input, out),
+            Said::RunCustom {
+                request_id,
+                rpc_id,
+                tool_use_id,
+                name,
+                input,
+            } => {
                 let event_id = self.call_id(tool_use_id, &name, input, out);
-                self.ask(Ask { event_id, request_id, what: Waits::Result { rpc_id } }, out);
+                self.ask(
+                    Ask {
+                        event_id,
+                        request_id,
+                        what: Waits::Result { rpc_id },
+                    },
+                    out,
+                );
             }
             Said::Withdrawn { request_id } => {
                 if let Some(turn) = &mut self.turn {
@@ -479,7 +564,10 @@ impl State {
     /// claude finds the prompt answered in its transcript, or when the prompt was cancelled unbegun.
     fn prompt_done(&mut self, uuid: &str) {
         if let Some(turn) = &mut self.turn
-            && turn.prompt.as_ref().is_some_and(|prompt| prompt.uuid == uuid)
+            && turn
+                .prompt
+                .as_ref()
+                .is_some_and(|prompt| prompt.uuid == uuid)
         {
             turn.outcome.get_or_insert(Outcome::Done);
         }
@@ -505,27 +593,47 @@ impl State {
         self.unprompted(out);
         self.request_end(true, out);
         let start_id = out.event(Body::ModelRequestStart {});
-        self.turn_mut().request = Some(Request { start_id, usage, blocks: VecDeque::new() });
+        self.turn_mut().request = Some(Request {
+            start_id,
+            usage,
+            blocks: VecDeque::new(),
+        });
     }
 
     fn request_end(&mut self, is_error: bool, out: &mut Out<'_>) {
-        let Some(request) = self.turn.as_mut().and_then(|turn| turn.request.take()) else { return };
-        out.event(Body::ModelRequestEnd { model_request_start_id: request.start_id, is_error, model_usage: request.usage });
+        let Some(request) = self.turn.as_mut().and_then(|turn| turn.request.take()) else {
+            return;
+        };
+        out.event(Body::ModelRequestEnd {
+            model_request_start_id: request.start_id,
+            is_error,
+            model_usage: request.usage,
+        });
     }
 
     fn block_start(&mut self, block: Block, out: &mut Out<'_>) {
         let id = out.ids.event();
-        let Some(request) = self.request_mut() else { return };
+        let Some(request) = self.request_mut() else {
+            return;
+        };
         request.blocks.push_back((block, id.clone()));
         let kind = match block {
             Block::Text => "agent.message",
             Block::Thinking => "agent.thinking",
         };
-        out.effects.push(Effect::Preview(Preview::EventStart { event: PreviewOf { kind: kind.to_owned(), id } }));
+        out.effects.push(Effect::Preview(Preview::EventStart {
+            event: PreviewOf {
+                kind: kind.to_owned(),
+                id,
+            },
+        }));
     }
 
     fn text_delta(&mut self, text: &str, out: &mut Out<'_>) {
-        let Some((Block::Text, id)) = self.request_mut().and_then(|request| request.blocks.back()) else { return };
+        let Some((Block::Text, id)) = self.request_mut().and_then(|request| request.blocks.back())
+        else {
+            return;
+        };
         out.effects.push(Effect::Preview(Preview::text(id, text)));
     }
 
@@ -542,7 +650,12 @@ impl State {
     fn text(&mut self, text: &str, out: &mut Out<'_>) {
         let id = self.block_id(Block::Text, out);
         if !text.is_empty() {
-            out.event_with(id, Body::AgentMessage { content: vec![json!({"type": "text", "text": text})] });
+            out.event_with(
+                id,
+                Body::AgentMessage {
+                    content: vec![json!({"type": "text", "text": text})],
+                },
+            );
         }
     }
 
@@ -551,31 +664,76 @@ impl State {
         let tool = self.facts.tools.lookup(name);
         let (evaluated_permission, evaluation) = self.facts.tools.evaluate(&tool);
         let body = match &tool {
-            Tool::BuiltIn(name) => Body::AgentToolUse { name: name.clone(), input, evaluated_permission, evaluation },
-            Tool::Mcp { server, name } => {
-                Body::AgentMcpToolUse { mcp_server_name: server.clone(), name: name.clone(), input, evaluated_permission, evaluation }
-            }
-            Tool::Custom(name) => Body::AgentCustomToolUse { name: name.clone(), input },
+            Tool::BuiltIn(name) => Body::AgentToolUse {
+                name: name.clone(),
+                input,
+                evaluated_permission,
+                evaluation,
+            },
+            Tool::Mcp { server, name } => Body::AgentMcpToolUse {
+                mcp_server_name: server.clone(),
+                name: name.clone(),
+                input,
+                evaluated_permission,
+                evaluation,
+            },
+            Tool::Custom(name) => Body::AgentCustomToolUse {
+                name: name.clone(),
+                input,
+            },
         };
         let event_id = out.event(body);
-        self.turn_mut().calls.push(Call { tool_use_id, event_id: event_id.clone(), tool, answered: false });
+        self.turn_mut().calls.push(Call {
+            tool_use_id,
+            event_id: event_id.clone(),
+            tool,
+            answered: false,
+        });
         event_id
     }
 
     /// The event id of a call that claude now acts on; logs the call when claude had not shown it.
-    fn call_id(&mut self, tool_use_id: String, name: &str, input: Value, out: &mut Out<'_>) -> String {
-        let known = self.turn_mut().calls.iter().find(|call| call.tool_use_id == tool_use_id).map(|call| call.event_id.clone());
+    fn call_id(
+        &mut self,
+        tool_use_id: String,
+        name: &str,
+        input: Value,
+        out: &mut Out<'_>,
+    ) -> String {
+        let known = self
+            .turn_mut()
+            .calls
+            .iter()
+            .find(|call| call.tool_use_id == tool_use_id)
+            .map(|call| call.event_id.clone());
         known.unwrap_or_else(|| self.call(tool_use_id, name, input, out))
     }
 
-    fn may_i(&mut self, request_id: String, tool_use_id: String, name: &str, input: Value, out: &mut Out<'_>) {
+    fn may_i(
+        &mut self,
+        request_id: String,
+        tool_use_id: String,
+        name: &str,
+        input: Value,
+        out: &mut Out<'_>,
+    ) {
         let tool = self.facts.tools.lookup(name);
         match self.facts.tools.evaluate(&tool).0 {
             Permission::Allow => out.tell(Tell::Allow { request_id }),
-            Permission::Deny => out.tell(Tell::Deny { request_id, message: format!("the tool {name} is not enabled for this agent") }),
+            Permission::Deny => out.tell(Tell::Deny {
+                request_id,
+                message: format!("the tool {name} is not enabled for this agent"),
+            }),
             Permission::Ask => {
                 let event_id = self.call_id(tool_use_id, name, input, out);
-                self.ask(Ask { event_id, request_id, what: Waits::Permission }, out);
+                self.ask(
+                    Ask {
+                        event_id,
+                        request_id,
+                        what: Waits::Permission,
+                    },
+                    out,
+                );
             }
         }
     }
@@ -592,9 +750,21 @@ impl State {
         self.wait(out);
     }
 
-    fn result(&mut self, tool_use_id: &str, content: Vec<Value>, is_error: bool, out: &mut Out<'_>) {
+    fn result(
+        &mut self,
+        tool_use_id: &str,
+        content: Vec<Value>,
+        is_error: bool,
+        out: &mut Out<'_>,
+    ) {
         let Some(turn) = &mut self.turn else { return };
-        let Some(at) = turn.calls.iter().position(|call| call.tool_use_id == tool_use_id) else { return };
+        let Some(at) = turn
+            .calls
+            .iter()
+            .position(|call| call.tool_use_id == tool_use_id)
+        else {
+            return;
+        };
         let call = turn.calls.remove(at);
         turn.asks.retain(|ask| ask.event_id != call.event_id);
         log_result(&call, content, is_error, out);
@@ -606,7 +776,10 @@ impl State {
         if self.turn.as_ref().is_none_or(|turn| turn.outcome.is_none()) {
             return;
         }
-        let turn = self.close_turn("Tool execution was interrupted before completion; try again if it is still needed.", out);
+        let turn = self.close_turn(
+            "Tool execution was interrupted before completion; try again if it is still needed.",
+            out,
+        );
         let outcome = turn.outcome.expect("checked above");
         let stop_reason = self.stop_reason(outcome, turn.interrupted, out);
         self.end(stop_reason, out);
@@ -620,11 +793,19 @@ impl State {
             Outcome::Refused => StopReason::Refusal,
             Outcome::Budget => StopReason::BudgetReached,
             Outcome::TooManyRounds { message } => {
-                out.error(ErrorKind::ToolUseLimitReachedError, message, RetryStatus::Exhausted);
+                out.error(
+                    ErrorKind::ToolUseLimitReachedError,
+                    message,
+                    RetryStatus::Exhausted,
+                );
                 StopReason::RetriesExhausted
             }
             Outcome::WindowFull { message } => {
-                out.error(ErrorKind::CompactionLimitReachedError, message, RetryStatus::Exhausted);
+                out.error(
+                    ErrorKind::CompactionLimitReachedError,
+                    message,
+                    RetryStatus::Exhausted,
+                );
                 StopReason::RetriesExhausted
             }
             Outcome::Failed { status, message } => {
@@ -650,17 +831,28 @@ impl State {
             return self.restart(why, out);
         }
         self.close_turn(&format!("The tool's result was lost: {why}"), out);
-        out.error(ErrorKind::UnknownError, why.to_owned(), RetryStatus::Exhausted);
+        out.error(
+            ErrorKind::UnknownError,
+            why.to_owned(),
+            RetryStatus::Exhausted,
+        );
         self.end(StopReason::RetriesExhausted, out);
     }
 
     /// Begins the turn again in a new sandbox, from the transcript as far as it was mirrored.
     fn restart(&mut self, why: &str, out: &mut Out<'_>) {
         let turn = self.close_turn(&format!("The tool's result was lost: {why}"), out);
-        out.error(ErrorKind::UnknownError, format!("{why}; the turn is begun again from its transcript"), RetryStatus::Retrying);
+        out.error(
+            ErrorKind::UnknownError,
+            format!("{why}; the turn is begun again from its transcript"),
+            RetryStatus::Retrying,
+        );
         let facts = self.facts.clone();
         out.event(Body::SessionStatusRescheduled {});
-        out.event(Body::ThreadStatusRescheduled { session_thread_id: facts.thread_id, agent_name: facts.agent_name });
+        out.event(Body::ThreadStatusRescheduled {
+            session_thread_id: facts.thread_id,
+            agent_name: facts.agent_name,
+        });
         self.status = Status::Rescheduling;
         out.log(Entry::Status(Status::Rescheduling, false));
         self.started = true;
@@ -670,7 +862,11 @@ impl State {
         if let Some(prompt) = turn.prompt.clone() {
             out.tell(Tell::Prompt(prompt));
         }
-        self.turn = Some(Turn { prompt: turn.prompt, restarts: turn.restarts + 1, ..Turn::default() });
+        self.turn = Some(Turn {
+            prompt: turn.prompt,
+            restarts: turn.restarts + 1,
+            ..Turn::default()
+        });
     }
 
     // ---- what clients see of it
@@ -682,13 +878,21 @@ impl State {
         self.status = Status::Running;
         out.event(Body::SessionStatusRunning {});
         let facts = &self.facts;
-        out.event(Body::ThreadStatusRunning { session_thread_id: facts.thread_id.clone(), agent_name: facts.agent_name.clone() });
+        out.event(Body::ThreadStatusRunning {
+            session_thread_id: facts.thread_id.clone(),
+            agent_name: facts.agent_name.clone(),
+        });
         out.log(Entry::Status(Status::Running, false));
     }
 
     /// The session waits for answers to all calls in `asks`.
     fn wait(&mut self, out: &mut Out<'_>) {
-        let event_ids = self.turn_mut().asks.iter().map(|ask| ask.event_id.clone()).collect();
+        let event_ids = self
+            .turn_mut()
+            .asks
+            .iter()
+            .map(|ask| ask.event_id.clone())
+            .collect();
         self.idle(StopReason::RequiresAction { event_ids }, out);
     }
 
@@ -711,8 +915,12 @@ impl State {
         });
         out.log(Entry::Usage);
         let waits = matches!(stop_reason, StopReason::RequiresAction { .. });
-        let stop_details = (stop_reason == StopReason::Refusal).then(|| json!({"type": "refusal", "category": null, "explanation": null}));
-        out.event(Body::SessionStatusIdle { stop_reason, stop_details });
+        let stop_details = (stop_reason == StopReason::Refusal)
+            .then(|| json!({"type": "refusal", "category": null, "explanation": null}));
+        out.event(Body::SessionStatusIdle {
+            stop_reason,
+            stop_details,
+        });
         out.log(Entry::Status(Status::Idle, waits));
     }
 
@@ -721,7 +929,12 @@ impl State {
         self.request_end(true, out);
         let turn = self.turn.take().unwrap_or_default();
         for call in &turn.calls {
-            log_result(call, vec![json!({"type": "text", "text": reason})], true, out);
+            log_result(
+                call,
+                vec![json!({"type": "text", "text": reason})],
+                true,
+                out,
+            );
         }
         turn
     }
@@ -730,24 +943,50 @@ impl State {
 fn log_result(call: &Call, content: Vec<Value>, is_error: bool, out: &mut Out<'_>) {
     let id = call.event_id.clone();
     match call.tool {
-        Tool::BuiltIn(_) => drop(out.event(Body::AgentToolResult { tool_use_id: id, content, is_error })),
-        Tool::Mcp { .. } => drop(out.event(Body::AgentMcpToolResult { mcp_tool_use_id: id, content, is_error })),
+        Tool::BuiltIn(_) => drop(out.event(Body::AgentToolResult {
+            tool_use_id: id,
+            content,
+            is_error,
+        })),
+        Tool::Mcp { .. } => drop(out.event(Body::AgentMcpToolResult {
+            mcp_tool_use_id: id,
+            content,
+            is_error,
+        })),
         // The client sent this result itself, or the turn ended without it.
         Tool::Custom(_) => {}
     }
 }
 
 fn reply(ask: Ask, answer: Answer) -> Tell {
-    let Ask { request_id, what, .. } = ask;
+    let Ask {
+        request_id, what, ..
+    } = ask;
     match (what, answer) {
         (Waits::Permission, Answer::Allow) => Tell::Allow { request_id },
-        (Waits::Permission, Answer::Deny(message)) => Tell::Deny { request_id, message },
-        (Waits::Result { rpc_id }, Answer::Result { content, is_error }) => Tell::ToolResult { request_id, rpc_id, content, is_error },
+        (Waits::Permission, Answer::Deny(message)) => Tell::Deny {
+            request_id,
+            message,
+        },
+        (Waits::Result { rpc_id }, Answer::Result { content, is_error }) => Tell::ToolResult {
+            request_id,
+            rpc_id,
+            content,
+            is_error,
+        },
         // An answer of the other kind is refused before it is logged; what is left is told as it is.
-        (Waits::Permission, Answer::Result { .. }) => Tell::Deny { request_id, message: "the client answered with a result".to_owned() },
+        (Waits::Permission, Answer::Result { .. }) => Tell::Deny {
+            request_id,
+            message: "the client answered with a result".to_owned(),
+        },
         (Waits::Result { rpc_id }, Answer::Allow | Answer::Deny(_)) => {
             let content = vec![json!({"type": "text", "text": "the client did not run the tool"})];
-            Tell::ToolResult { request_id, rpc_id, content, is_error: true }
+            Tell::ToolResult {
+                request_id,
+                rpc_id,
+                content,
+                is_error: true,
+            }
         }
     }
 }

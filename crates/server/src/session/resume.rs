@@ -29,19 +29,37 @@ enum LoadError {
 }
 
 /// Loads a session and owns it until there is nothing more to do.
-pub async fn run(inner: Arc<Inner>, workspace: &str, id: &str, open: Arc<OpenCalls>, inbox: mpsc::Receiver<Request>, bell: Arc<Bell>) {
+pub async fn run(
+    inner: Arc<Inner>,
+    workspace: &str,
+    id: &str,
+    open: Arc<OpenCalls>,
+    inbox: mpsc::Receiver<Request>,
+    bell: Arc<Bell>,
+) {
     match load(&inner, workspace, id, open).await {
         Ok(Some((begin, cut))) => Actor::new(begin).run(inbox, bell, cut).await,
         Ok(None) => {}
         Err(error) => {
-            tracing::error!(session.id = id, error = &error as &dyn std::error::Error, "session {id} cannot be taken up; its next event tries again");
+            tracing::error!(
+                session.id = id,
+                error = &error as &dyn std::error::Error,
+                "session {id} cannot be taken up; its next event tries again"
+            );
         }
     }
 }
 
 /// The session and whether its last turn was cut; `None` when there is nothing to own.
-async fn load(inner: &Arc<Inner>, workspace: &str, id: &str, open: Arc<OpenCalls>) -> Result<Option<(Begin, bool)>, LoadError> {
-    let Some(row) = inner.store.sessions().get(workspace, id).await? else { return Ok(None) };
+async fn load(
+    inner: &Arc<Inner>,
+    workspace: &str,
+    id: &str,
+    open: Arc<OpenCalls>,
+) -> Result<Option<(Begin, bool)>, LoadError> {
+    let Some(row) = inner.store.sessions().get(workspace, id).await? else {
+        return Ok(None);
+    };
     if row.status == store::Status::Terminated {
         return Ok(None);
     }
@@ -50,10 +68,30 @@ async fn load(inner: &Arc<Inner>, workspace: &str, id: &str, open: Arc<OpenCalls
     let agent: Value = serde_json::from_str(&row.agent).unwrap_or_default();
     let environment: Value = serde_json::from_str(&row.environment).unwrap_or_default();
     let totals = inner.store.usage().totals(id).await?;
-    let budget = row.budget.as_deref().and_then(|budget| serde_json::from_str(budget).ok());
-    let book = inner.ledger.open(id, workspace, start::policy(&environment, &agent), totals, budget.as_ref());
+    let budget = row
+        .budget
+        .as_deref()
+        .and_then(|budget| serde_json::from_str(budget).ok());
+    let book = inner.ledger.open(
+        id,
+        workspace,
+        start::policy(&environment, &agent),
+        totals,
+        budget.as_ref(),
+    );
     let feed = inner.feed(id);
-    Ok(Some((Begin { inner: inner.clone(), row, fence, state, feed, open, book }, cut)))
+    Ok(Some((
+        Begin {
+            inner: inner.clone(),
+            row,
+            fence,
+            state,
+            feed,
+            open,
+            book,
+        },
+        cut,
+    )))
 }
 
 /// What the log says of the last turn.
@@ -99,20 +137,29 @@ impl Fold {
         let body = || serde_json::from_str::<Value>(&event.body).unwrap_or_default();
         match event.kind.as_str() {
             "session.status_running" | "session.status_rescheduled" => self.cut = true,
-            "session.status_idle" => {
-                // One that waits for an answer is still in its turn.
-                if body()["stop_reason"]["type"] != "requires_action" {
-                    *self = Fold::default();
-                }
+            // One that waits for an answer is still in its turn.
+            "session.status_idle" if body()["stop_reason"]["type"] != "requires_action" => {
+                *self = Fold::default();
             }
             "user.message" => {
-                let row = QueuedRow { position: 0, id: event.id.clone(), kind: event.kind.clone(), body: event.body.clone() };
+                let row = QueuedRow {
+                    position: 0,
+                    id: event.id.clone(),
+                    kind: event.kind.clone(),
+                    body: event.body.clone(),
+                };
                 if let Some(Asked::Prompt(prompt)) = actor::asked(&row) {
                     self.prompt = Some(prompt);
                 }
             }
             "agent.tool_use" => self.opened(event, Tool::BuiltIn(String::new())),
-            "agent.mcp_tool_use" => self.opened(event, Tool::Mcp { server: String::new(), name: String::new() }),
+            "agent.mcp_tool_use" => self.opened(
+                event,
+                Tool::Mcp {
+                    server: String::new(),
+                    name: String::new(),
+                },
+            ),
             "agent.tool_result" => self.closed(&body()["tool_use_id"]),
             "agent.mcp_tool_result" => self.closed(&body()["mcp_tool_use_id"]),
             _ => {}
@@ -143,17 +190,31 @@ mod tests {
             let mut body = body.clone();
             body["type"] = json!(kind);
             let body = body.to_string().into();
-            fold.event(&EventRow { seq: seq as i64 + 1, id: (*id).into(), kind: (*kind).into(), processed_at: DateTime::UNIX_EPOCH, body });
+            fold.event(&EventRow {
+                seq: seq as i64 + 1,
+                id: (*id).into(),
+                kind: (*kind).into(),
+                processed_at: DateTime::UNIX_EPOCH,
+                body,
+            });
         }
         fold
     }
 
     fn message(id: &'static str) -> (&'static str, &'static str, Value) {
-        (id, "user.message", json!({"content": [{"type": "text", "text": "hi"}]}))
+        (
+            id,
+            "user.message",
+            json!({"content": [{"type": "text", "text": "hi"}]}),
+        )
     }
 
     fn idle(reason: &str) -> (&'static str, &'static str, Value) {
-        ("e", "session.status_idle", json!({"stop_reason": {"type": reason}}))
+        (
+            "e",
+            "session.status_idle",
+            json!({"stop_reason": {"type": reason}}),
+        )
     }
 
     const RUNNING: (&str, &str, Value) = ("r", "session.status_running", Value::Null);
@@ -168,7 +229,16 @@ mod tests {
     fn a_cut_turn_has_its_prompt_and_its_open_calls() {
         let call = |id: &'static str| (id, "agent.tool_use", json!({"name": "bash"}));
         let result = ("x", "agent.tool_result", json!({"tool_use_id": "c1"}));
-        let events = [("r", RUNNING.1, json!({})), message("m1"), idle("end_turn"), ("r", RUNNING.1, json!({})), message("m2"), call("c1"), result, call("c2")];
+        let events = [
+            ("r", RUNNING.1, json!({})),
+            message("m1"),
+            idle("end_turn"),
+            ("r", RUNNING.1, json!({})),
+            message("m2"),
+            call("c1"),
+            result,
+            call("c2"),
+        ];
         let fold = fold(&events);
         assert!(fold.cut);
         assert_eq!(fold.prompt.unwrap().event_id, "m2");
@@ -177,7 +247,11 @@ mod tests {
 
     #[test]
     fn a_turn_that_waits_for_an_answer_is_cut_too() {
-        let fold = fold(&[("r", RUNNING.1, json!({})), message("m1"), idle("requires_action")]);
+        let fold = fold(&[
+            ("r", RUNNING.1, json!({})),
+            message("m1"),
+            idle("requires_action"),
+        ]);
         assert!(fold.cut && fold.prompt.is_some());
     }
 }

@@ -75,7 +75,10 @@ pub struct Ended {
 
 impl Ended {
     fn new(why: impl Into<String>, again: bool) -> Ended {
-        Ended { why: why.into(), again }
+        Ended {
+            why: why.into(),
+            again,
+        }
     }
 
     /// A step that failed, with all its causes.
@@ -118,7 +121,12 @@ pub struct Surroundings {
 }
 
 /// Runs until the sandbox ends or `stop` is cancelled; the sandbox is destroyed when it returns.
-pub async fn run(plan: Plan, around: Surroundings, orders: mpsc::Receiver<Order>, stop: CancellationToken) {
+pub async fn run(
+    plan: Plan,
+    around: Surroundings,
+    orders: mpsc::Receiver<Order>,
+    stop: CancellationToken,
+) {
     let place = tokio::select! {
         biased;
         () = stop.cancelled() => None,
@@ -148,15 +156,28 @@ async fn place(around: &Surroundings) -> OwnedSemaphorePermit {
     if let Ok(place) = around.places.clone().try_acquire_owned() {
         return place;
     }
-    tell(&around.news, "every sandbox that this server may have is in use; the turn begins when one is free".to_owned()).await;
-    around.places.clone().acquire_owned().await.expect("the places are never closed")
+    tell(
+        &around.news,
+        "every sandbox that this server may have is in use; the turn begins when one is free"
+            .to_owned(),
+    )
+    .await;
+    around
+        .places
+        .clone()
+        .acquire_owned()
+        .await
+        .expect("the places are never closed")
 }
 
 /// Puts a memory kill in front: it explains the rest.
 async fn explain(ended: Ended, id: &SandboxId, around: &Surroundings) -> Ended {
     match around.provider.limits(id).await {
         Ok(hits) if hits.oom_kills > 0 => {
-            let why = format!("the sandbox ran out of memory and the kernel killed a process in it ({})", ended.why);
+            let why = format!(
+                "the sandbox ran out of memory and the kernel killed a process in it ({})",
+                ended.why
+            );
             Ended { why, ..ended }
         }
         _ => ended,
@@ -167,10 +188,24 @@ async fn live(plan: Plan, around: &Surroundings, orders: mpsc::Receiver<Order>) 
     let (id, resources) = (plan.sandbox.clone(), plan.resources);
     match bring_up(plan, around).await {
         Err(ended) => ended,
-        Ok(Up { guest, incoming, _listening }) => {
+        Ok(Up {
+            guest,
+            incoming,
+            _listening,
+        }) => {
             let mut carriers = JoinSet::new();
-            carriers.spawn(serve(incoming, around.egress.clone(), around.client.clone()));
-            carriers.spawn(watch(id, guest.clone(), around.provider.clone(), around.news.clone(), resources));
+            carriers.spawn(serve(
+                incoming,
+                around.egress.clone(),
+                around.client.clone(),
+            ));
+            carriers.spawn(watch(
+                id,
+                guest.clone(),
+                around.provider.clone(),
+                around.news.clone(),
+                resources,
+            ));
             let ended = tokio::select! {
                 ended = process::follow(&guest, orders, &around.news) => ended,
                 () = guest.closed() => Ended::new("the sandbox ended", true),
@@ -191,19 +226,46 @@ struct Up {
 }
 
 async fn bring_up(plan: Plan, around: &Surroundings) -> Result<Up, Ended> {
-    let Plan { sandbox: id, rootfs, resources, cli } = plan;
-    let read_only = vec![Mount { source: cli, target: place::CLI.into() }];
-    let spec = Spec { id: id.clone(), rootfs, resources, read_only, hostname: "sandbox".to_owned() };
-    let made = around.provider.create(&spec).await.map_err(|error| Ended::step("make a sandbox", &error, true))?;
+    let Plan {
+        sandbox: id,
+        rootfs,
+        resources,
+        cli,
+    } = plan;
+    let read_only = vec![Mount {
+        source: cli,
+        target: place::CLI.into(),
+    }];
+    let spec = Spec {
+        id: id.clone(),
+        rootfs,
+        resources,
+        read_only,
+        hostname: "sandbox".to_owned(),
+    };
+    let made = around
+        .provider
+        .create(&spec)
+        .await
+        .map_err(|error| Ended::step("make a sandbox", &error, true))?;
     let described = made.description;
     tracing::info!(
         sandbox.id = %id, session.id = %around.client, sandbox.runtime = described.runtime, sandbox.lost = ?described.lost,
         "made sandbox {id} for session {}", around.client
     );
-    let (guest, incoming) = Guest::connect(made.stream).await.map_err(|error| Ended::step("reach the guest of the sandbox", &error, true))?;
-    let listening = tokio::try_join!(guest.listen(place::MODEL_PORT, place::MODEL), guest.listen(place::PROXY_PORT, place::PROXY))
-        .map_err(|error| Ended::step("listen inside the sandbox", &error, true))?;
-    Ok(Up { guest, incoming, _listening: listening })
+    let (guest, incoming) = Guest::connect(made.stream)
+        .await
+        .map_err(|error| Ended::step("reach the guest of the sandbox", &error, true))?;
+    let listening = tokio::try_join!(
+        guest.listen(place::MODEL_PORT, place::MODEL),
+        guest.listen(place::PROXY_PORT, place::PROXY)
+    )
+    .map_err(|error| Ended::step("listen inside the sandbox", &error, true))?;
+    Ok(Up {
+        guest,
+        incoming,
+        _listening: listening,
+    })
 }
 
 /// Takes what the sandbox sends out to egress. Each connection is a task of this one.
@@ -224,7 +286,13 @@ async fn way_out(tag: String, io: GuestIo, egress: egress::Egress, client: egres
 }
 
 /// Asks for limits that were hit and tells each once.
-async fn watch(id: SandboxId, guest: Guest, provider: Arc<dyn Provider>, news: mpsc::Sender<News>, resources: Resources) {
+async fn watch(
+    id: SandboxId,
+    guest: Guest,
+    provider: Arc<dyn Provider>,
+    news: mpsc::Sender<News>,
+    resources: Resources,
+) {
     let mut seen = sandbox::LimitHits::default();
     let mut full = false;
     let mut every = tokio::time::interval(LIMITS_EVERY);
@@ -238,14 +306,32 @@ async fn watch(id: SandboxId, guest: Guest, provider: Arc<dyn Provider>, news: m
                 tell(&news, format!("the sandbox hit its memory limit of {limit} MiB and the kernel killed a process in it")).await;
             }
             if hits.pids_refused > seen.pids_refused {
-                tell(&news, format!("the sandbox hit its limit of {} processes; new ones were refused", resources.pids)).await;
+                tell(
+                    &news,
+                    format!(
+                        "the sandbox hit its limit of {} processes; new ones were refused",
+                        resources.pids
+                    ),
+                )
+                .await;
             }
             seen = hits;
         }
-        let Ok(stats) = guest.stats().await else { continue };
-        let is_full = stats.disk_total_bytes > 0 && stats.disk_used_bytes.saturating_mul(100) >= stats.disk_total_bytes.saturating_mul(99);
+        let Ok(stats) = guest.stats().await else {
+            continue;
+        };
+        let is_full = stats.disk_total_bytes > 0
+            && stats.disk_used_bytes.saturating_mul(100)
+                >= stats.disk_total_bytes.saturating_mul(99);
         if is_full && !full {
-            tell(&news, format!("the sandbox hit its disk limit of {} MiB; writes fail until files are removed", resources.disk_bytes >> 20)).await;
+            tell(
+                &news,
+                format!(
+                    "the sandbox hit its disk limit of {} MiB; writes fail until files are removed",
+                    resources.disk_bytes >> 20
+                ),
+            )
+            .await;
         }
         full = is_full;
     }

@@ -56,9 +56,16 @@ pub fn launch(agent: &Value, tools: &Tools, session: Session, limits: Limits) ->
 }
 
 fn built_in(tools: &Tools) -> Vec<(BuiltIn, CallPolicy)> {
-    let Some(set) = &tools.built_in else { return Vec::new() };
-    let enabled = BuiltIn::ALL.into_iter().map(|tool| (tool, set.setting(tool.public_name())));
-    enabled.filter(|(_, setting)| setting.enabled).map(|(tool, setting)| (tool, call_policy(setting))).collect()
+    let Some(set) = &tools.built_in else {
+        return Vec::new();
+    };
+    let enabled = BuiltIn::ALL
+        .into_iter()
+        .map(|tool| (tool, set.setting(tool.public_name())));
+    enabled
+        .filter(|(_, setting)| setting.enabled)
+        .map(|(tool, setting)| (tool, call_policy(setting)))
+        .collect()
 }
 
 /// The agent's custom tools, as the in-process server lists them.
@@ -77,8 +84,17 @@ fn remote(agent: &Value, tools: &Tools) -> Vec<RemoteServer> {
     let remote = servers.filter_map(|server| {
         let (name, url) = (server["name"].as_str()?, server["url"].as_str()?);
         let set = tools.mcp.get(name)?;
-        let tools = set.named.iter().map(|(tool, setting)| (tool.clone(), call_policy(*setting))).collect();
-        Some(RemoteServer { name: name.to_owned(), url: url.to_owned(), default_policy: call_policy(set.default), tools })
+        let tools = set
+            .named
+            .iter()
+            .map(|(tool, setting)| (tool.clone(), call_policy(*setting)))
+            .collect();
+        Some(RemoteServer {
+            name: name.to_owned(),
+            url: url.to_owned(),
+            default_policy: call_policy(set.default),
+            tools,
+        })
     });
     remote.collect()
 }
@@ -86,8 +102,14 @@ fn remote(agent: &Value, tools: &Tools) -> Vec<RemoteServer> {
 fn call_policy(setting: Setting) -> CallPolicy {
     match setting {
         Setting { enabled: false, .. } => CallPolicy::Deny,
-        Setting { policy: ToolPolicy::AlwaysAllow, .. } => CallPolicy::Allow,
-        Setting { policy: ToolPolicy::AlwaysAsk | ToolPolicy::Auto, .. } => CallPolicy::Ask,
+        Setting {
+            policy: ToolPolicy::AlwaysAllow,
+            ..
+        } => CallPolicy::Allow,
+        Setting {
+            policy: ToolPolicy::AlwaysAsk | ToolPolicy::Auto,
+            ..
+        } => CallPolicy::Ask,
     }
 }
 
@@ -99,13 +121,24 @@ pub fn policy(environment: &Value, agent: &Value) -> Policy {
     let networking = match networking["type"].as_str() {
         Some("unrestricted") => Networking::Unrestricted,
         _ => Networking::Limited {
-            allowed_hosts: parsed::<HostPattern>(networking["allowed_hosts"].as_array().into_iter().flatten().filter_map(Value::as_str)),
+            allowed_hosts: parsed::<HostPattern>(
+                networking["allowed_hosts"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter_map(Value::as_str),
+            ),
             allow_mcp_servers: networking["allow_mcp_servers"].as_bool().unwrap_or(false),
         },
     };
     let servers = agent["mcp_servers"].as_array().into_iter().flatten();
-    let hosts: Vec<String> = servers.filter_map(|server| host_port(server["url"].as_str()?)).collect();
-    Policy { networking, mcp_hosts: parsed::<HostPort>(hosts.iter().map(String::as_str)) }
+    let hosts: Vec<String> = servers
+        .filter_map(|server| host_port(server["url"].as_str()?))
+        .collect();
+    Policy {
+        networking,
+        mcp_hosts: parsed::<HostPort>(hosts.iter().map(String::as_str)),
+    }
 }
 
 fn parsed<'a, T: std::str::FromStr>(texts: impl Iterator<Item = &'a str>) -> Vec<T> {
@@ -115,7 +148,13 @@ fn parsed<'a, T: std::str::FromStr>(texts: impl Iterator<Item = &'a str>) -> Vec
 /// `host:port` of a URL, the port from its scheme when it names none.
 fn host_port(url: &str) -> Option<String> {
     let uri: http::Uri = url.parse().ok()?;
-    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("http") { 80 } else { 443 });
+    let port = uri
+        .port_u16()
+        .unwrap_or(if uri.scheme_str() == Some("http") {
+            80
+        } else {
+            443
+        });
     Some(format!("{}:{port}", uri.host()?))
 }
 
@@ -124,7 +163,10 @@ fn host_port(url: &str) -> Option<String> {
 #[must_use]
 pub fn resumable(files: &[(String, Vec<String>)]) -> bool {
     let main = files.iter().filter(|(subpath, _)| subpath.is_empty());
-    let entries: Vec<Box<RawValue>> = main.flat_map(|(_, entries)| entries).filter_map(|entry| RawValue::from_string(entry.clone()).ok()).collect();
+    let entries: Vec<Box<RawValue>> = main
+        .flat_map(|(_, entries)| entries)
+        .filter_map(|entry| RawValue::from_string(entry.clone()).ok())
+        .collect();
     transcript::resumable(entries.iter().map(AsRef::as_ref))
 }
 
@@ -132,20 +174,34 @@ pub fn resumable(files: &[(String, Vec<String>)]) -> bool {
 ///
 /// # Errors
 /// When a path in it could lead out of claude's configuration directory, or memory ends.
-pub fn transcript(session: &str, files: &[(String, Vec<String>)]) -> std::io::Result<Option<Vec<u8>>> {
+pub fn transcript(
+    session: &str,
+    files: &[(String, Vec<String>)],
+) -> std::io::Result<Option<Vec<u8>>> {
     if files.is_empty() {
         return Ok(None);
     }
     let mut tar = tar::Builder::new(Vec::new());
     for (subpath, entries) in files {
-        let entries: Vec<Box<RawValue>> = entries.iter().filter_map(|entry| RawValue::from_string(entry.clone()).ok()).collect();
-        let key = transcript::Key { session: session.to_owned(), subpath: subpath.clone() };
-        let placed = transcript::restore(&key, entries.iter().map(AsRef::as_ref)).map_err(std::io::Error::other)?;
+        let entries: Vec<Box<RawValue>> = entries
+            .iter()
+            .filter_map(|entry| RawValue::from_string(entry.clone()).ok())
+            .collect();
+        let key = transcript::Key {
+            session: session.to_owned(),
+            subpath: subpath.clone(),
+        };
+        let placed = transcript::restore(&key, entries.iter().map(AsRef::as_ref))
+            .map_err(std::io::Error::other)?;
         for file in placed {
             let mut header = tar::Header::new_gnu();
             header.set_size(file.content.len() as u64);
             header.set_mode(0o600);
-            tar.append_data(&mut header, format!("{}/{}", place::CONFIG_NAME, file.path), file.content.as_slice())?;
+            tar.append_data(
+                &mut header,
+                format!("{}/{}", place::CONFIG_NAME, file.path),
+                file.content.as_slice(),
+            )?;
         }
     }
     tar.into_inner().map(Some)
@@ -163,14 +219,28 @@ mod tests {
             {"type": "agent_toolset_20260401", "configs": [{"name": "bash", "permission_policy": {"type": "always_ask"}}, {"name": "web_search", "enabled": false}]},
             {"type": "mcp_toolset", "mcp_server_name": "docs", "default_config": {"enabled": false}, "configs": [{"name": "find", "enabled": true, "permission_policy": {"type": "always_allow"}}]},
         ]});
-        let limits = Limits { max_turns: Some(7), max_retries: 2 };
+        let limits = Limits {
+            max_turns: Some(7),
+            max_retries: 2,
+        };
         let launch = launch(&agent, &Tools::of(&agent), Session::New("u".into()), limits);
         assert!(launch.tools.contains(&(BuiltIn::Bash, CallPolicy::Ask)));
         assert!(launch.tools.contains(&(BuiltIn::Read, CallPolicy::Allow)));
-        assert!(!launch.tools.iter().any(|(tool, _)| *tool == BuiltIn::WebSearch));
+        assert!(
+            !launch
+                .tools
+                .iter()
+                .any(|(tool, _)| *tool == BuiltIn::WebSearch)
+        );
         assert_eq!(launch.mcp_servers[0].default_policy, CallPolicy::Deny);
-        assert_eq!(launch.mcp_servers[0].tools, [("find".to_owned(), CallPolicy::Allow)]);
-        assert_eq!((launch.effort.as_deref(), launch.max_turns), (Some("low"), Some(7)));
+        assert_eq!(
+            launch.mcp_servers[0].tools,
+            [("find".to_owned(), CallPolicy::Allow)]
+        );
+        assert_eq!(
+            (launch.effort.as_deref(), launch.max_turns),
+            (Some("low"), Some(7))
+        );
     }
 
     #[test]
@@ -178,20 +248,51 @@ mod tests {
         let environment = json!({"networking": {"type": "limited", "allowed_hosts": ["*.example.com"], "allow_mcp_servers": true}});
         let agent = json!({"mcp_servers": [{"name": "a", "url": "https://mcp.example/x"}, {"name": "b", "url": "http://10.0.0.1:81/"}]});
         let policy = policy(&environment, &agent);
-        assert_eq!(policy.mcp_hosts.iter().map(ToString::to_string).collect::<Vec<_>>(), ["mcp.example:443", "10.0.0.1:81"]);
-        let Networking::Limited { allowed_hosts, allow_mcp_servers: true } = policy.networking else { panic!() };
+        assert_eq!(
+            policy
+                .mcp_hosts
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>(),
+            ["mcp.example:443", "10.0.0.1:81"]
+        );
+        let Networking::Limited {
+            allowed_hosts,
+            allow_mcp_servers: true,
+        } = policy.networking
+        else {
+            panic!()
+        };
         assert_eq!(allowed_hosts.len(), 1);
     }
 
     #[test]
     fn a_transcript_lies_below_the_configuration_directory() {
-        let files = vec![(String::new(), vec![r#"{"type":"user","uuid":"1"}"#.to_owned()])];
-        let tar = transcript("5f0a3b0c-0000-4000-8000-000000000000", &files).unwrap().unwrap();
+        let files = vec![(
+            String::new(),
+            vec![r#"{"type":"user","uuid":"1"}"#.to_owned()],
+        )];
+        let tar = transcript("5f0a3b0c-0000-4000-8000-000000000000", &files)
+            .unwrap()
+            .unwrap();
         let mut archive = tar::Archive::new(tar.as_slice());
-        let paths: Vec<String> = archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string()).collect();
+        let paths: Vec<String> = archive
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+            .collect();
         assert_eq!(paths.len(), 1);
-        assert!(paths[0].starts_with(".claude/projects/") && paths[0].ends_with(".jsonl"), "{paths:?}");
-        assert!(resumable(&files) && !resumable(&[(String::new(), vec![r#"{"type":"queue-operation"}"#.to_owned()])]));
+        assert!(
+            paths[0].starts_with(".claude/projects/") && paths[0].ends_with(".jsonl"),
+            "{paths:?}"
+        );
+        assert!(
+            resumable(&files)
+                && !resumable(&[(
+                    String::new(),
+                    vec![r#"{"type":"queue-operation"}"#.to_owned()]
+                )])
+        );
         assert!(transcript("x", &[]).unwrap().is_none());
         assert!(transcript("x", &[("../../etc".into(), vec!["{}".into()])]).is_err());
     }

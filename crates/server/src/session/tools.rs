@@ -89,14 +89,24 @@ impl Tools {
     /// The contract's name for what claude calls `name`.
     #[must_use]
     pub fn lookup(&self, name: &str) -> Tool {
-        if let Some((server, tool)) = name.strip_prefix("mcp__").and_then(|rest| self.split_mcp(rest)) {
+        if let Some((server, tool)) = name
+            .strip_prefix("mcp__")
+            .and_then(|rest| self.split_mcp(rest))
+        {
             return if server == CUSTOM_SERVER {
                 Tool::Custom(tool.to_owned())
             } else {
-                Tool::Mcp { server: server.to_owned(), name: tool.to_owned() }
+                Tool::Mcp {
+                    server: server.to_owned(),
+                    name: tool.to_owned(),
+                }
             };
         }
-        Tool::BuiltIn(BuiltIn::from_cli(name).map_or(name, |tool| tool.public_name()).to_owned())
+        Tool::BuiltIn(
+            BuiltIn::from_cli(name)
+                .map_or(name, |tool| tool.public_name())
+                .to_owned(),
+        )
     }
 
     /// Splits `server__tool`; server names may hold underscores themselves, so known ones go first.
@@ -105,7 +115,10 @@ impl Tools {
         known.push(CUSTOM_SERVER);
         known.sort_by_key(|server| std::cmp::Reverse(server.len()));
         for server in known {
-            if let Some(tool) = rest.strip_prefix(server_part(server).as_str()).and_then(|rest| rest.strip_prefix("__")) {
+            if let Some(tool) = rest
+                .strip_prefix(server_part(server).as_str())
+                .and_then(|rest| rest.strip_prefix("__"))
+            {
                 return Some((server, tool));
             }
         }
@@ -121,13 +134,27 @@ impl Tools {
             Tool::Mcp { server, name } => self.mcp.get(server).map(|set| set.setting(name)),
         };
         match setting {
-            Some(Setting { enabled: true, policy: Policy::AlwaysAllow }) => (Permission::Allow, json!({"type": "always_allow"})),
-            Some(Setting { enabled: true, policy: Policy::AlwaysAsk }) => (Permission::Ask, json!({"type": "always_ask"})),
-            Some(Setting { enabled: true, policy: Policy::Auto }) => {
+            Some(Setting {
+                enabled: true,
+                policy: Policy::AlwaysAllow,
+            }) => (Permission::Allow, json!({"type": "always_allow"})),
+            Some(Setting {
+                enabled: true,
+                policy: Policy::AlwaysAsk,
+            }) => (Permission::Ask, json!({"type": "always_ask"})),
+            Some(Setting {
+                enabled: true,
+                policy: Policy::Auto,
+            }) => {
                 let evaluated = json!({"type": "ask", "reason_code": "indeterminate"});
-                (Permission::Ask, json!({"type": "auto", "evaluated_permission": evaluated}))
+                (
+                    Permission::Ask,
+                    json!({"type": "auto", "evaluated_permission": evaluated}),
+                )
             }
-            Some(Setting { enabled: false, .. }) | None => (Permission::Deny, json!({"type": "always_ask"})),
+            Some(Setting { enabled: false, .. }) | None => {
+                (Permission::Deny, json!({"type": "always_ask"}))
+            }
         }
     }
 }
@@ -142,12 +169,25 @@ impl Toolset {
 
 fn toolset(tool: &Value) -> Toolset {
     let fallback = match tool["type"].as_str() {
-        Some("mcp_toolset") => Setting { enabled: true, policy: Policy::AlwaysAsk },
-        _ => Setting { enabled: true, policy: Policy::AlwaysAllow },
+        Some("mcp_toolset") => Setting {
+            enabled: true,
+            policy: Policy::AlwaysAsk,
+        },
+        _ => Setting {
+            enabled: true,
+            policy: Policy::AlwaysAllow,
+        },
     };
     let default = setting(&tool["default_config"], fallback);
     let configs = tool["configs"].as_array().into_iter().flatten();
-    let named = configs.filter_map(|config| Some((config["name"].as_str()?.to_owned(), setting(config, default)))).collect();
+    let named = configs
+        .filter_map(|config| {
+            Some((
+                config["name"].as_str()?.to_owned(),
+                setting(config, default),
+            ))
+        })
+        .collect();
     Toolset { default, named }
 }
 
@@ -183,9 +223,27 @@ mod tests {
             ("Bash", Tool::BuiltIn("bash".into())),
             ("Task", Tool::BuiltIn("Task".into())),
             ("mcp__custom__weather", Tool::Custom("weather".into())),
-            ("mcp__my_server__find__it", Tool::Mcp { server: "my.server".into(), name: "find__it".into() }),
-            ("mcp__a__b__c", Tool::Mcp { server: "a__b".into(), name: "c".into() }),
-            ("mcp__new__x", Tool::Mcp { server: "new".into(), name: "x".into() }),
+            (
+                "mcp__my_server__find__it",
+                Tool::Mcp {
+                    server: "my.server".into(),
+                    name: "find__it".into(),
+                },
+            ),
+            (
+                "mcp__a__b__c",
+                Tool::Mcp {
+                    server: "a__b".into(),
+                    name: "c".into(),
+                },
+            ),
+            (
+                "mcp__new__x",
+                Tool::Mcp {
+                    server: "new".into(),
+                    name: "x".into(),
+                },
+            ),
         ];
         for (name, tool) in rows {
             assert_eq!(tools().lookup(name), tool, "{name}");

@@ -153,18 +153,33 @@ pub fn translate(frame: Frame) -> Vec<Said> {
         Frame::SessionState(frame::SessionState::Running) => vec![Said::Working],
         Frame::SessionState(frame::SessionState::Idle) => vec![Said::Idle],
         Frame::Assistant(message) if message.parent_tool_use_id.is_none() => assistant(*message),
-        Frame::User(message) if message.parent_tool_use_id.is_none() && !message.is_replay => results(*message),
-        Frame::StreamEvent(event) if event.parent_tool_use_id.is_none() => stream_event(&event.event).into_iter().collect(),
+        Frame::User(message) if message.parent_tool_use_id.is_none() && !message.is_replay => {
+            results(*message)
+        }
+        Frame::StreamEvent(event) if event.parent_tool_use_id.is_none() => {
+            stream_event(&event.event).into_iter().collect()
+        }
         Frame::Result(result) => vec![Said::Outcome(outcome(*result))],
         Frame::ControlRequest(request) => may_i(request).into_iter().collect(),
         Frame::ControlCancel { request_id } => vec![Said::Withdrawn { request_id }],
         Frame::ApiRetry(retry) => vec![retrying(&retry)],
         Frame::CompactBoundary(_) => vec![Said::Compacted],
-        Frame::CommandLifecycle { command_uuid: uuid, state: frame::CommandState::Completed } => vec![Said::PromptDone { uuid }],
-        Frame::CommandLifecycle { command_uuid: uuid, state: frame::CommandState::Cancelled } => vec![Said::PromptCancelled { uuid }],
+        Frame::CommandLifecycle {
+            command_uuid: uuid,
+            state: frame::CommandState::Completed,
+        } => vec![Said::PromptDone { uuid }],
+        Frame::CommandLifecycle {
+            command_uuid: uuid,
+            state: frame::CommandState::Cancelled,
+        } => vec![Said::PromptCancelled { uuid }],
         Frame::Unknown(unknown) => {
-            let kind = unknown.subtype.map_or(unknown.kind.clone(), |subtype| format!("{}/{subtype}", unknown.kind));
-            vec![Said::Unknown { kind, frame: value(&unknown.raw) }]
+            let kind = unknown.subtype.map_or(unknown.kind.clone(), |subtype| {
+                format!("{}/{subtype}", unknown.kind)
+            });
+            vec![Said::Unknown {
+                kind,
+                frame: value(&unknown.raw),
+            }]
         }
         _ => Vec::new(),
     }
@@ -178,7 +193,11 @@ fn assistant(message: frame::Assistant) -> Vec<Said> {
     let blocks = message.content.into_iter().filter_map(|block| match block {
         frame::Block::Text(text) => Some(Said::Text(text)),
         frame::Block::Thinking { .. } => Some(Said::Thinking),
-        frame::Block::ToolUse { id, name, input } => Some(Said::Call { tool_use_id: id, name, input: value(&input) }),
+        frame::Block::ToolUse { id, name, input } => Some(Said::Call {
+            tool_use_id: id,
+            name,
+            input: value(&input),
+        }),
         // Thinking that the API sealed is thinking all the same.
         frame::Block::Other { kind, .. } => (kind == "redacted_thinking").then_some(Said::Thinking),
     });
@@ -187,9 +206,15 @@ fn assistant(message: frame::Assistant) -> Vec<Said> {
 
 fn results(message: frame::User) -> Vec<Said> {
     let blocks = message.content.into_iter().filter_map(|block| match block {
-        frame::UserBlock::ToolResult { tool_use_id, content, is_error } => {
-            Some(Said::Result { tool_use_id, content: content.map_or_else(Vec::new, |content| blocks(&content)), is_error })
-        }
+        frame::UserBlock::ToolResult {
+            tool_use_id,
+            content,
+            is_error,
+        } => Some(Said::Result {
+            tool_use_id,
+            content: content.map_or_else(Vec::new, |content| blocks(&content)),
+            is_error,
+        }),
         _ => None,
     });
     blocks.collect()
@@ -269,15 +294,23 @@ fn usage(usage: &frame::Usage) -> ModelUsage {
 fn outcome(result: frame::TurnResult) -> Outcome {
     let message = || {
         let said = result.result.clone().filter(|text| !text.is_empty());
-        said.or_else(|| result.errors.first().cloned()).unwrap_or_else(|| format!("the turn ended with {}", result.subtype))
+        said.or_else(|| result.errors.first().cloned())
+            .unwrap_or_else(|| format!("the turn ended with {}", result.subtype))
     };
-    match (result.subtype.as_str(), result.stop_reason.as_deref(), result.terminal_reason.as_deref()) {
+    match (
+        result.subtype.as_str(),
+        result.stop_reason.as_deref(),
+        result.terminal_reason.as_deref(),
+    ) {
         ("error_max_turns", ..) => Outcome::TooManyRounds { message: message() },
         ("error_max_budget_usd", ..) => Outcome::Budget,
         (_, Some("refusal"), _) => Outcome::Refused,
         (_, _, Some("blocking_limit")) => Outcome::WindowFull { message: message() },
         ("success", ..) if !result.is_error => Outcome::Done,
-        _ => Outcome::Failed { status: result.api_error_status, message: message() },
+        _ => Outcome::Failed {
+            status: result.api_error_status,
+            message: message(),
+        },
     }
 }
 
@@ -286,15 +319,27 @@ fn retrying(retry: &frame::ApiRetry) -> Said {
         Some(status) => format!("the model API answered {status}"),
         None => "the model API gave no answer".to_owned(),
     };
-    let message = format!("{why}; retry {} of {} in {:.1} s", retry.attempt, retry.max_retries, retry.retry_delay_ms / 1000.0);
-    Said::Retrying { status: retry.error_status, message }
+    let message = format!(
+        "{why}; retry {} of {} in {:.1} s",
+        retry.attempt,
+        retry.max_retries,
+        retry.retry_delay_ms / 1000.0
+    );
+    Said::Retrying {
+        status: retry.error_status,
+        message,
+    }
 }
 
 fn may_i(request: frame::ControlRequest) -> Option<Said> {
-    let frame::ControlRequestKind::CanUseTool(ask) = request.kind else { return None };
+    let frame::ControlRequestKind::CanUseTool(ask) = request.kind else {
+        return None;
+    };
     Some(Said::MayI {
         // Without an id of its own the call is known by its request.
-        tool_use_id: ask.tool_use_id.unwrap_or_else(|| request.request_id.clone()),
+        tool_use_id: ask
+            .tool_use_id
+            .unwrap_or_else(|| request.request_id.clone()),
         request_id: request.request_id,
         name: ask.tool_name,
         input: value(&ask.input),
@@ -315,19 +360,55 @@ mod tests {
 
     #[test]
     fn stream_events_become_a_request_with_its_blocks() {
-        let event = |event: &str| said(&format!(r#"{{"type":"stream_event","event":{event},"parent_tool_use_id":null}}"#));
-        let usage = ModelUsage { input_tokens: 3, output_tokens: 1, ..ModelUsage::default() };
-        assert_eq!(event(r#"{"type":"message_start","message":{"usage":{"input_tokens":3,"output_tokens":1}}}"#), [Said::RequestStart(usage)]);
-        assert_eq!(event(r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#), [Said::BlockStart(Block::Text)]);
-        assert_eq!(event(r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hi"}}"#), [Said::TextDelta("hi".into())]);
-        assert_eq!(event(r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{"}}"#), []);
+        let event = |event: &str| {
+            said(&format!(
+                r#"{{"type":"stream_event","event":{event},"parent_tool_use_id":null}}"#
+            ))
+        };
+        let usage = ModelUsage {
+            input_tokens: 3,
+            output_tokens: 1,
+            ..ModelUsage::default()
+        };
+        assert_eq!(
+            event(
+                r#"{"type":"message_start","message":{"usage":{"input_tokens":3,"output_tokens":1}}}"#
+            ),
+            [Said::RequestStart(usage)]
+        );
+        assert_eq!(
+            event(
+                r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#
+            ),
+            [Said::BlockStart(Block::Text)]
+        );
+        assert_eq!(
+            event(
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"hi"}}"#
+            ),
+            [Said::TextDelta("hi".into())]
+        );
+        assert_eq!(
+            event(
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{"}}"#
+            ),
+            []
+        );
         assert_eq!(event(r#"{"type":"message_stop"}"#), [Said::RequestEnd]);
     }
 
     #[test]
     fn frames_of_subagents_and_replays_say_nothing() {
-        assert_eq!(said(r#"{"type":"assistant","message":{"content":[{"type":"text","text":"x"}]},"parent_tool_use_id":"t1"}"#), []);
-        assert_eq!(said(r#"{"type":"user","message":{"content":"x"},"isReplay":true}"#), []);
+        assert_eq!(
+            said(
+                r#"{"type":"assistant","message":{"content":[{"type":"text","text":"x"}]},"parent_tool_use_id":"t1"}"#
+            ),
+            []
+        );
+        assert_eq!(
+            said(r#"{"type":"user","message":{"content":"x"},"isReplay":true}"#),
+            []
+        );
     }
 
     #[test]
@@ -335,30 +416,67 @@ mod tests {
         let rows = [
             (r#""text""#, json!([{"type": "text", "text": "text"}])),
             (r#""""#, json!([])),
-            (r#"[{"type":"text","text":"a"},{"type":"tool_reference"}]"#,
-             json!([{"type": "text", "text": "a"}, {"type": "text", "text": "{\"type\":\"tool_reference\"}"}])),
+            (
+                r#"[{"type":"text","text":"a"},{"type":"tool_reference"}]"#,
+                json!([{"type": "text", "text": "a"}, {"type": "text", "text": "{\"type\":\"tool_reference\"}"}]),
+            ),
         ];
         for (content, expected) in rows {
-            let line = format!(r#"{{"type":"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"c1","content":{content}}}]}}}}"#);
-            let Value::Array(expected) = expected else { unreachable!() };
-            assert_eq!(said(&line), [Said::Result { tool_use_id: "c1".into(), content: expected, is_error: false }]);
+            let line = format!(
+                r#"{{"type":"user","message":{{"content":[{{"type":"tool_result","tool_use_id":"c1","content":{content}}}]}}}}"#
+            );
+            let Value::Array(expected) = expected else {
+                unreachable!()
+            };
+            assert_eq!(
+                said(&line),
+                [Said::Result {
+                    tool_use_id: "c1".into(),
+                    content: expected,
+                    is_error: false
+                }]
+            );
         }
     }
 
     #[test]
     fn outcomes_are_told_apart() {
         let rows = [
-            (r#""subtype":"success","is_error":false,"result":"done""#, Outcome::Done),
-            (r#""subtype":"success","is_error":true,"result":"API Error: 529","api_error_status":529"#,
-             Outcome::Failed { status: Some(529), message: "API Error: 529".into() }),
-            (r#""subtype":"error_max_turns","is_error":true,"errors":["Reached maximum number of turns (3)"]"#,
-             Outcome::TooManyRounds { message: "Reached maximum number of turns (3)".into() }),
-            (r#""subtype":"success","is_error":true,"stop_reason":"refusal""#, Outcome::Refused),
-            (r#""subtype":"error_during_execution","is_error":true"#,
-             Outcome::Failed { status: None, message: "the turn ended with error_during_execution".into() }),
+            (
+                r#""subtype":"success","is_error":false,"result":"done""#,
+                Outcome::Done,
+            ),
+            (
+                r#""subtype":"success","is_error":true,"result":"API Error: 529","api_error_status":529"#,
+                Outcome::Failed {
+                    status: Some(529),
+                    message: "API Error: 529".into(),
+                },
+            ),
+            (
+                r#""subtype":"error_max_turns","is_error":true,"errors":["Reached maximum number of turns (3)"]"#,
+                Outcome::TooManyRounds {
+                    message: "Reached maximum number of turns (3)".into(),
+                },
+            ),
+            (
+                r#""subtype":"success","is_error":true,"stop_reason":"refusal""#,
+                Outcome::Refused,
+            ),
+            (
+                r#""subtype":"error_during_execution","is_error":true"#,
+                Outcome::Failed {
+                    status: None,
+                    message: "the turn ended with error_during_execution".into(),
+                },
+            ),
         ];
         for (fields, expected) in rows {
-            assert_eq!(said(&format!(r#"{{"type":"result",{fields}}}"#)), [Said::Outcome(expected)], "{fields}");
+            assert_eq!(
+                said(&format!(r#"{{"type":"result",{fields}}}"#)),
+                [Said::Outcome(expected)],
+                "{fields}"
+            );
         }
     }
 
@@ -366,6 +484,12 @@ mod tests {
     fn what_is_new_is_kept() {
         let line = r#"{"type":"system","subtype":"from_the_future","x":1}"#;
         let frame = serde_json::from_str(line).unwrap();
-        assert_eq!(said(line), [Said::Unknown { kind: "system/from_the_future".into(), frame }]);
+        assert_eq!(
+            said(line),
+            [Said::Unknown {
+                kind: "system/from_the_future".into(),
+                frame
+            }]
+        );
     }
 }

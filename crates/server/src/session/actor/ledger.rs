@@ -19,7 +19,11 @@ impl Active {
     /// Goes on from what the store has.
     pub fn of(row: &SessionRow) -> Active {
         let stats: Value = serde_json::from_str(&row.stats).unwrap_or_default();
-        Active { before: stats["active_seconds"].as_f64().unwrap_or(0.0), since: None, created_at: row.created_at }
+        Active {
+            before: stats["active_seconds"].as_f64().unwrap_or(0.0),
+            since: None,
+            created_at: row.created_at,
+        }
     }
 
     /// The session's status changed.
@@ -37,7 +41,9 @@ impl Active {
 
     /// Seconds up to now.
     pub fn seconds(&self) -> f64 {
-        let now = self.since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+        let now = self
+            .since
+            .map_or(0.0, |since| since.elapsed().as_secs_f64());
         // Milliseconds are as fine as anybody wants to read them.
         ((self.before + now) * 1000.0).round() / 1000.0
     }

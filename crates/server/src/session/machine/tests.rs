@@ -22,8 +22,15 @@ impl Story {
             {"type": "agent_toolset_20260401", "configs": [{"name": "bash", "permission_policy": {"type": "always_ask"}}]},
             {"type": "custom", "name": "weather"},
         ]}));
-        let facts = Facts { agent_name: "a".into(), thread_id: "t".into(), tools };
-        Story { state: State::new(facts), ids: Count(0) }
+        let facts = Facts {
+            agent_name: "a".into(),
+            thread_id: "t".into(),
+            tools,
+        };
+        Story {
+            state: State::new(facts),
+            ids: Count(0),
+        }
     }
 
     /// Feeds inputs and tells what they did, one short word per effect.
@@ -39,21 +46,40 @@ impl Story {
 fn word(effect: &Effect) -> String {
     match effect {
         Effect::Log(Entry::Event { id, body }) => match body {
-            Body::SessionStatusIdle { stop_reason: StopReason::RequiresAction { event_ids }, .. } => {
+            Body::SessionStatusIdle {
+                stop_reason: StopReason::RequiresAction { event_ids },
+                ..
+            } => {
                 format!("idle(requires {})", event_ids.join(","))
             }
             Body::SessionStatusIdle { stop_reason, .. } => format!("idle({stop_reason:?})"),
-            Body::SessionError { error } => format!("error({:?},{:?})", error.kind, error.retry_status),
-            Body::AgentToolResult { tool_use_id, is_error, .. } => format!("result({tool_use_id},{is_error})"),
-            Body::AgentToolUse { .. } | Body::AgentCustomToolUse { .. } | Body::AgentMessage { .. } => {
+            Body::SessionError { error } => {
+                format!("error({:?},{:?})", error.kind, error.retry_status)
+            }
+            Body::AgentToolResult {
+                tool_use_id,
+                is_error,
+                ..
+            } => format!("result({tool_use_id},{is_error})"),
+            Body::AgentToolUse { .. }
+            | Body::AgentCustomToolUse { .. }
+            | Body::AgentMessage { .. } => {
                 format!("{}:{id}", body.kind().trim_start_matches("agent."))
             }
-            Body::ThreadStatusIdle { .. } | Body::ThreadStatusRunning { .. } | Body::ThreadStatusRescheduled { .. } => "thread".into(),
-            body => body.kind().trim_start_matches("session.status_").trim_start_matches("span.").to_owned(),
+            Body::ThreadStatusIdle { .. }
+            | Body::ThreadStatusRunning { .. }
+            | Body::ThreadStatusRescheduled { .. } => "thread".into(),
+            body => body
+                .kind()
+                .trim_start_matches("session.status_")
+                .trim_start_matches("span.")
+                .to_owned(),
         },
         Effect::Log(Entry::Processed(id)) => format!("took({id})"),
         Effect::Log(Entry::Usage) => "usage".into(),
-        Effect::Log(Entry::Status(status, waits)) => format!("={status:?}{}", if *waits { "!" } else { "" }),
+        Effect::Log(Entry::Status(status, waits)) => {
+            format!("={status:?}{}", if *waits { "!" } else { "" })
+        }
         Effect::Preview(Preview::EventStart { event }) => format!("start:{}", event.id),
         Effect::Preview(Preview::EventDelta { event_id, .. }) => format!("delta:{event_id}"),
         Effect::Tell(tell) => match tell {
@@ -69,15 +95,25 @@ fn word(effect: &Effect) -> String {
 }
 
 fn prompt(id: &str) -> Input {
-    Input::Asked(Asked::Prompt(Prompt { event_id: id.into(), uuid: format!("u-{id}"), content: json!(id) }))
+    Input::Asked(Asked::Prompt(Prompt {
+        event_id: id.into(),
+        uuid: format!("u-{id}"),
+        content: json!(id),
+    }))
 }
 
 fn interrupt(id: &str) -> Input {
-    Input::Asked(Asked::Interrupt { event_id: id.into() })
+    Input::Asked(Asked::Interrupt {
+        event_id: id.into(),
+    })
 }
 
 fn answer(id: &str, call: &str, answer: Answer) -> Input {
-    Input::Asked(Asked::Answer { event_id: id.into(), call: call.into(), answer })
+    Input::Asked(Asked::Answer {
+        event_id: id.into(),
+        call: call.into(),
+        answer,
+    })
 }
 
 fn said(said: Said) -> Input {
@@ -85,15 +121,28 @@ fn said(said: Said) -> Input {
 }
 
 fn call(id: &str, name: &str) -> Input {
-    said(Said::Call { tool_use_id: id.into(), name: name.into(), input: json!({}) })
+    said(Said::Call {
+        tool_use_id: id.into(),
+        name: name.into(),
+        input: json!({}),
+    })
 }
 
 fn may_i(request: &str, id: &str, name: &str) -> Input {
-    said(Said::MayI { request_id: request.into(), tool_use_id: id.into(), name: name.into(), input: json!({}) })
+    said(Said::MayI {
+        request_id: request.into(),
+        tool_use_id: id.into(),
+        name: name.into(),
+        input: json!({}),
+    })
 }
 
 fn result(id: &str) -> Input {
-    said(Said::Result { tool_use_id: id.into(), content: vec![], is_error: false })
+    said(Said::Result {
+        tool_use_id: id.into(),
+        content: vec![],
+        is_error: false,
+    })
 }
 
 fn done() -> [Input; 2] {
@@ -101,16 +150,26 @@ fn done() -> [Input; 2] {
 }
 
 fn lost() -> Input {
-    Input::Lost { why: "gone".into(), again: true }
+    Input::Lost {
+        why: "gone".into(),
+        again: true,
+    }
 }
 
 #[test]
 fn a_turn_goes_from_running_to_idle_with_usage_right_before_idle() {
     let mut story = Story::new();
-    assert_eq!(story.tell([prompt("m1")]), "START(false) running thread =Running took(m1) >m1");
+    assert_eq!(
+        story.tell([prompt("m1")]),
+        "START(false) running thread =Running took(m1) >m1"
+    );
     assert_eq!(story.tell([said(Said::Text("hi".into()))]), "message:e3");
     assert_eq!(story.tell(done()), "thread usage idle(EndTurn) =Idle");
-    assert_eq!(story.tell([prompt("m2")]), "running thread =Running took(m2) >m2", "claude lives on");
+    assert_eq!(
+        story.tell([prompt("m2")]),
+        "running thread =Running took(m2) >m2",
+        "claude lives on"
+    );
 }
 
 #[test]
@@ -126,7 +185,11 @@ fn prompts_wait_for_the_turn_before_them() {
     let mut story = Story::new();
     story.tell([prompt("m1")]);
     assert_eq!(story.tell([prompt("m2"), prompt("m3")]), "");
-    assert_eq!(story.tell(done()), "took(m2) >m2", "the session stays running, without a spurious idle");
+    assert_eq!(
+        story.tell(done()),
+        "took(m2) >m2",
+        "the session stays running, without a spurious idle"
+    );
     assert_eq!(story.tell(done()), "took(m3) >m3");
     assert_eq!(story.tell(done()), "thread usage idle(EndTurn) =Idle");
 }
@@ -155,25 +218,59 @@ fn text_is_previewed_under_the_id_of_its_event() {
 fn a_call_that_must_be_asked_for_waits_and_goes_on_with_the_answer() {
     let mut story = Story::new();
     story.tell([prompt("m1")]);
-    assert_eq!(story.tell([call("c1", "Bash"), may_i("r1", "c1", "Bash")]), "tool_use:e3 thread usage idle(requires e3) =Idle!");
-    assert_eq!(story.tell([answer("a1", "e3", Answer::Allow)]), "running thread =Running took(a1) >allow r1");
+    assert_eq!(
+        story.tell([call("c1", "Bash"), may_i("r1", "c1", "Bash")]),
+        "tool_use:e3 thread usage idle(requires e3) =Idle!"
+    );
+    assert_eq!(
+        story.tell([answer("a1", "e3", Answer::Allow)]),
+        "running thread =Running took(a1) >allow r1"
+    );
     assert_eq!(story.tell([result("c1")]), "result(e3,false)");
 }
 
 #[test]
 fn a_partly_answered_wait_stays_idle_with_what_is_left() {
     let mut story = Story::new();
-    story.tell([prompt("m1"), call("c1", "Bash"), call("c2", "Bash"), may_i("r1", "c1", "Bash"), may_i("r2", "c2", "Bash")]);
-    assert_eq!(story.tell([answer("a1", "e3", Answer::Deny("no".into()))]), "took(a1) thread usage idle(requires e4) =Idle! >deny r1");
-    assert_eq!(story.tell([answer("a2", "e4", Answer::Allow)]), "running thread =Running took(a2) >allow r2");
+    story.tell([
+        prompt("m1"),
+        call("c1", "Bash"),
+        call("c2", "Bash"),
+        may_i("r1", "c1", "Bash"),
+        may_i("r2", "c2", "Bash"),
+    ]);
+    assert_eq!(
+        story.tell([answer("a1", "e3", Answer::Deny("no".into()))]),
+        "took(a1) thread usage idle(requires e4) =Idle! >deny r1"
+    );
+    assert_eq!(
+        story.tell([answer("a2", "e4", Answer::Allow)]),
+        "running thread =Running took(a2) >allow r2"
+    );
 }
 
 #[test]
 fn an_answer_may_come_before_the_question() {
     let mut story = Story::new();
     story.tell([prompt("m1"), call("c1", "mcp__custom__weather")]);
-    assert_eq!(story.tell([answer("a1", "e3", Answer::Result { content: vec![], is_error: false })]), "took(a1)");
-    let run = Said::RunCustom { request_id: "r1".into(), rpc_id: json!(7), tool_use_id: "c1".into(), name: "mcp__custom__weather".into(), input: json!({}) };
+    assert_eq!(
+        story.tell([answer(
+            "a1",
+            "e3",
+            Answer::Result {
+                content: vec![],
+                is_error: false
+            }
+        )]),
+        "took(a1)"
+    );
+    let run = Said::RunCustom {
+        request_id: "r1".into(),
+        rpc_id: json!(7),
+        tool_use_id: "c1".into(),
+        name: "mcp__custom__weather".into(),
+        input: json!({}),
+    };
     assert_eq!(story.tell([said(run)]), ">result r1");
 }
 
@@ -181,7 +278,10 @@ fn an_answer_may_come_before_the_question() {
 fn allowed_tools_run_and_unknown_ones_do_not() {
     let mut story = Story::new();
     story.tell([prompt("m1")]);
-    assert_eq!(story.tell([call("c1", "Read"), may_i("r1", "c1", "Read")]), "tool_use:e3 >allow r1");
+    assert_eq!(
+        story.tell([call("c1", "Read"), may_i("r1", "c1", "Read")]),
+        "tool_use:e3 >allow r1"
+    );
     assert_eq!(story.tell([may_i("r2", "c2", "mcp__other__x")]), ">deny r2");
 }
 
@@ -190,9 +290,19 @@ fn an_interrupt_ends_the_turn_and_closes_open_calls() {
     let mut story = Story::new();
     story.tell([prompt("m1"), call("c1", "Read")]);
     assert_eq!(story.tell([interrupt("i1")]), "took(i1) >interrupt");
-    assert_eq!(story.tell([interrupt("i2")]), "took(i2)", "the second asks for nothing new");
-    let aborted = Outcome::Failed { status: None, message: "aborted".into() };
-    assert_eq!(story.tell([said(Said::Outcome(aborted)), said(Said::Idle)]), "result(e3,true) thread usage idle(EndTurn) =Idle");
+    assert_eq!(
+        story.tell([interrupt("i2")]),
+        "took(i2)",
+        "the second asks for nothing new"
+    );
+    let aborted = Outcome::Failed {
+        status: None,
+        message: "aborted".into(),
+    };
+    assert_eq!(
+        story.tell([said(Said::Outcome(aborted)), said(Said::Idle)]),
+        "result(e3,true) thread usage idle(EndTurn) =Idle"
+    );
 }
 
 #[test]
@@ -205,7 +315,12 @@ fn an_interrupt_of_a_session_that_waits_for_nothing_does_nothing() {
 fn a_prompt_cancelled_before_claude_took_it_ends_its_turn() {
     let mut story = Story::new();
     story.tell([prompt("m1"), interrupt("i1")]);
-    assert_eq!(story.tell([said(Said::PromptCancelled { uuid: "u-m1".into() })]), "thread usage idle(EndTurn) =Idle");
+    assert_eq!(
+        story.tell([said(Said::PromptCancelled {
+            uuid: "u-m1".into()
+        })]),
+        "thread usage idle(EndTurn) =Idle"
+    );
 }
 
 #[test]
@@ -216,8 +331,14 @@ fn a_lost_claude_is_brought_back_once_and_knows_its_prompt_by_uuid() {
         story.tell([lost()]),
         "result(e3,true) error(UnknownError,Retrying) rescheduled thread =Rescheduling START(true) running thread =Running >m1"
     );
-    assert_eq!(story.tell([lost()]), "error(UnknownError,Exhausted) thread usage idle(RetriesExhausted) =Idle");
-    assert_eq!(story.tell([prompt("m2")]), "START(false) running thread =Running took(m2) >m2");
+    assert_eq!(
+        story.tell([lost()]),
+        "error(UnknownError,Exhausted) thread usage idle(RetriesExhausted) =Idle"
+    );
+    assert_eq!(
+        story.tell([prompt("m2")]),
+        "START(false) running thread =Running took(m2) >m2"
+    );
 }
 
 #[test]
@@ -225,7 +346,12 @@ fn a_resumed_claude_that_finds_its_prompt_answered_ends_the_turn() {
     let mut story = Story::new();
     story.tell([prompt("m1"), lost()]);
     assert_eq!(
-        story.tell([said(Said::PromptDone { uuid: "u-m1".into() }), said(Said::Idle)]),
+        story.tell([
+            said(Said::PromptDone {
+                uuid: "u-m1".into()
+            }),
+            said(Said::Idle)
+        ]),
         "thread usage idle(EndTurn) =Idle"
     );
 }
@@ -235,7 +361,10 @@ fn claude_lost_while_idle_is_no_event() {
     let mut story = Story::new();
     story.tell([prompt("m1")].into_iter().chain(done()));
     assert_eq!(story.tell([lost()]), "");
-    assert_eq!(story.tell([prompt("m2")]), "START(false) running thread =Running took(m2) >m2");
+    assert_eq!(
+        story.tell([prompt("m2")]),
+        "START(false) running thread =Running took(m2) >m2"
+    );
 }
 
 #[test]
@@ -250,7 +379,10 @@ fn what_cannot_start_is_said_and_not_tried_for_ever() {
     let mut story = Story::new();
     story.tell([prompt("m1")]);
     assert_eq!(
-        story.tell([Input::Lost { why: "no runtime".into(), again: false }]),
+        story.tell([Input::Lost {
+            why: "no runtime".into(),
+            again: false
+        }]),
         "error(UnknownError,Exhausted) thread usage idle(RetriesExhausted) =Idle"
     );
 }
@@ -259,15 +391,26 @@ fn what_cannot_start_is_said_and_not_tried_for_ever() {
 fn an_overdue_claude_is_killed() {
     let mut story = Story::new();
     story.tell([prompt("m1"), interrupt("i1")]);
-    assert_eq!(story.tell([Input::Overdue { why: "deaf".into() }]), "KILL thread usage idle(EndTurn) =Idle");
+    assert_eq!(
+        story.tell([Input::Overdue { why: "deaf".into() }]),
+        "KILL thread usage idle(EndTurn) =Idle"
+    );
 }
 
 #[test]
 fn failures_of_the_model_name_their_kind() {
-    for (status, kind) in [(Some(429), "ModelRateLimitedError"), (Some(529), "ModelOverloadedError"), (Some(401), "ModelRequestFailedError"), (None, "ModelRequestFailedError")] {
+    for (status, kind) in [
+        (Some(429), "ModelRateLimitedError"),
+        (Some(529), "ModelOverloadedError"),
+        (Some(401), "ModelRequestFailedError"),
+        (None, "ModelRequestFailedError"),
+    ] {
         let mut story = Story::new();
         story.tell([prompt("m1")]);
-        let failed = Outcome::Failed { status, message: "no".into() };
+        let failed = Outcome::Failed {
+            status,
+            message: "no".into(),
+        };
         assert_eq!(
             story.tell([said(Said::Outcome(failed)), said(Said::Idle)]),
             format!("error({kind},Exhausted) thread usage idle(RetriesExhausted) =Idle")
@@ -279,16 +422,30 @@ fn failures_of_the_model_name_their_kind() {
 fn a_used_up_budget_is_the_reason_to_stop() {
     let mut story = Story::new();
     story.tell([prompt("m1"), Input::BudgetReached]);
-    let failed = Outcome::Failed { status: Some(402), message: "no".into() };
-    assert_eq!(story.tell([said(Said::Outcome(failed)), said(Said::Idle)]), "thread usage idle(BudgetReached) =Idle");
+    let failed = Outcome::Failed {
+        status: Some(402),
+        message: "no".into(),
+    };
+    assert_eq!(
+        story.tell([said(Said::Outcome(failed)), said(Said::Idle)]),
+        "thread usage idle(BudgetReached) =Idle"
+    );
 }
 
 #[test]
 fn a_session_cut_by_the_end_of_its_server_goes_on() {
     let mut story = Story::new();
-    let prompt = Prompt { event_id: "m1".into(), uuid: "u-m1".into(), content: json!("m1") };
+    let prompt = Prompt {
+        event_id: "m1".into(),
+        uuid: "u-m1".into(),
+        content: json!("m1"),
+    };
     let facts = story.state.facts.clone();
-    story.state = State::cut(facts, Some(prompt), vec![("e9".into(), Tool::BuiltIn("bash".into()))]);
+    story.state = State::cut(
+        facts,
+        Some(prompt),
+        vec![("e9".into(), Tool::BuiltIn("bash".into()))],
+    );
     assert_eq!(
         story.tell([lost()]),
         "result(e9,true) error(UnknownError,Retrying) rescheduled thread =Rescheduling START(true) running thread =Running >m1"
@@ -299,7 +456,10 @@ fn a_session_cut_by_the_end_of_its_server_goes_on() {
 fn an_archived_session_says_so_last_and_hears_nothing_more() {
     let mut story = Story::new();
     story.tell([prompt("m1")].into_iter().chain(done()));
-    assert_eq!(story.tell([Input::Archive]), "KILL session.thread_status_terminated terminated =Terminated");
+    assert_eq!(
+        story.tell([Input::Archive]),
+        "KILL session.thread_status_terminated terminated =Terminated"
+    );
     assert_eq!(story.tell([prompt("m2"), lost(), Input::Archive]), "");
 }
 

@@ -18,7 +18,11 @@ const READY: Duration = Duration::from_secs(60);
 const STDERR_TAIL: usize = 4096;
 
 /// Follows orders until the link ends or nobody gives any more; then the sandbox is done with.
-pub async fn follow(guest: &Guest, mut orders: mpsc::Receiver<Order>, news: &mpsc::Sender<News>) -> Ended {
+pub async fn follow(
+    guest: &Guest,
+    mut orders: mpsc::Receiver<Order>,
+    news: &mpsc::Sender<News>,
+) -> Ended {
     while let Some(order) = orders.recv().await {
         // A line for a claude that has ended is no use to the next one: the actor writes anew.
         let Order::Start(start) = order else { continue };
@@ -40,13 +44,27 @@ async fn spawn(guest: &Guest, start: Start) -> Result<(ProcessInput, ProcessOutp
     let Start { launch, transcript } = start;
     if let Some(tar) = transcript {
         let tar = std::io::Cursor::new(tar);
-        guest.unpack(place::HOME, tar).await.map_err(|error| Ended::step("bring the transcript back", &error, true))?;
+        guest
+            .unpack(place::HOME, tar)
+            .await
+            .map_err(|error| Ended::step("bring the transcript back", &error, true))?;
     }
     let cwd = launch.paths.cwd.to_string_lossy().into_owned();
-    let spec = ProcessSpec { argv: launch.argv(), env: launch.env(), cwd, terminal: None };
-    let process = guest.spawn(spec).await.map_err(|error| Ended::step("start claude", &error, false))?;
+    let spec = ProcessSpec {
+        argv: launch.argv(),
+        env: launch.env(),
+        cwd,
+        terminal: None,
+    };
+    let process = guest
+        .spawn(spec)
+        .await
+        .map_err(|error| Ended::step("start claude", &error, false))?;
     let (input, output) = process.split();
-    input.write(&launch.initialize("initialize")).await.map_err(|error| Ended::step("write to claude", &error, true))?;
+    input
+        .write(&launch.initialize("initialize"))
+        .await
+        .map_err(|error| Ended::step("write to claude", &error, true))?;
     Ok((input, output))
 }
 
@@ -81,7 +99,16 @@ async fn read(mut output: ProcessOutput, news: &mpsc::Sender<News>) -> Ended {
         } else {
             match tokio::time::timeout_at(ready_by, output.next()).await {
                 Ok(next) => next,
-                Err(_) => return Ended::new(format!("claude said nothing for {} s{}", READY.as_secs(), stderr.quoted()), true),
+                Err(_) => {
+                    return Ended::new(
+                        format!(
+                            "claude said nothing for {} s{}",
+                            READY.as_secs(),
+                            stderr.quoted()
+                        ),
+                        true,
+                    );
+                }
             }
         };
         match next {
@@ -110,7 +137,10 @@ fn item(line: Line) -> Option<News> {
             tracing::warn!("claude wrote {length} bytes that are not JSON: {excerpt}");
             None
         }
-        Line::TooLong { limit } => Some(News::Limit(format!("claude wrote a line of more than {} MiB; it was dropped", limit >> 20))),
+        Line::TooLong { limit } => Some(News::Limit(format!(
+            "claude wrote a line of more than {} MiB; it was dropped",
+            limit >> 20
+        ))),
     }
 }
 
@@ -118,7 +148,11 @@ fn frame(bytes: &Bytes) -> Option<News> {
     match Frame::parse(bytes) {
         Ok(frame) => Some(News::Frame(Box::new(frame))),
         Err(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "claude wrote {} bytes that are no frame", bytes.len());
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "claude wrote {} bytes that are no frame",
+                bytes.len()
+            );
             None
         }
     }
@@ -142,7 +176,8 @@ struct Tail(Vec<u8>);
 
 impl Tail {
     fn push(&mut self, bytes: &[u8]) {
-        self.0.extend_from_slice(&bytes[bytes.len().saturating_sub(STDERR_TAIL)..]);
+        self.0
+            .extend_from_slice(&bytes[bytes.len().saturating_sub(STDERR_TAIL)..]);
         let excess = self.0.len().saturating_sub(STDERR_TAIL);
         self.0.drain(..excess);
     }
@@ -176,14 +211,29 @@ mod tests {
         assert!(!status(Some(1), None, false).again);
         assert!(status(Some(1), None, true).again);
         assert!(status(None, Some(9), false).again);
-        assert_eq!(status(None, Some(9), true).why, "claude was killed by signal 9");
+        assert_eq!(
+            status(None, Some(9), true).why,
+            "claude was killed by signal 9"
+        );
     }
 
     #[test]
     fn lines_become_news() {
-        assert!(matches!(item(Line::Json(Bytes::from_static(b"{\"type\":\"keep_alive\"}"))), Some(News::Frame(_))));
+        assert!(matches!(
+            item(Line::Json(Bytes::from_static(b"{\"type\":\"keep_alive\"}"))),
+            Some(News::Frame(_))
+        ));
         assert!(item(Line::Json(Bytes::from_static(b"{broken"))).is_none());
-        assert!(item(Line::Garbage { excerpt: "x".into(), length: 1 }).is_none());
-        assert!(matches!(item(Line::TooLong { limit: 1 << 26 }), Some(News::Limit(_))));
+        assert!(
+            item(Line::Garbage {
+                excerpt: "x".into(),
+                length: 1
+            })
+            .is_none()
+        );
+        assert!(matches!(
+            item(Line::TooLong { limit: 1 << 26 }),
+            Some(News::Limit(_))
+        ));
     }
 }
