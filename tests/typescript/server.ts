@@ -39,6 +39,8 @@ export class Server {
       stdio: ['ignore', 'pipe', log],
     });
     closeSync(log);
+    // A run that is cut must not leave its server behind.
+    process.once('exit', () => this.child?.kill('SIGTERM'));
     this.baseURL = await this.ready(this.child);
   }
 

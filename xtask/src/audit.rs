@@ -24,6 +24,7 @@ const TWO_VERSIONS: &[(&str, &str)] = &[
         "cpufeatures",
         "sha2 0.10 is behind proptest's generator, which is for tests only",
     ),
+    ("foldhash", "as hashbrown"),
     (
         "getrandom",
         "ring 0.17 holds 0.2; tempfile and proptest are ahead at 0.4",

@@ -42,25 +42,6 @@ impl Tally {
         }
     }
 
-    /// What a line of a runner's output says; most lines say nothing.
-    ///
-    /// `cargo test` prints `test result: ok. 3 passed; 0 failed; 1 ignored; …` per binary, and a
-    /// test of ours that cannot run on this host writes `skipped: <test>: <reason>` to standard
-    /// error, past the capture, and then passes: it is counted as skipped, not as passed.
-    pub fn of_cargo_line(line: &str) -> Tally {
-        if let Some(rest) = line.strip_prefix("test result: ") {
-            return Tally {
-                passed: before(rest, " passed"),
-                failed: before(rest, " failed"),
-                skipped: before(rest, " ignored"),
-            };
-        }
-        Tally {
-            skipped: line.starts_with("skipped: ").into(),
-            ..Tally::default()
-        }
-    }
-
     /// What pytest's last line says: `=== 2 failed, 3 passed, 1 skipped in 2.3s ===`.
     pub fn of_pytest_line(line: &str) -> Tally {
         let line = line.trim_matches('=').trim();
@@ -101,6 +82,37 @@ impl Tally {
     }
 }
 
+/// Reads the lines of `cargo test -- --show-output`, in their order.
+///
+/// It prints `test result: ok. 3 passed; 0 failed; 1 ignored; …` per binary. A test of ours that
+/// cannot run on this host writes `skipped: <reason>` and passes; what it wrote comes in a section
+/// of its own, and is counted once however often it says so.
+#[derive(Default)]
+pub struct CargoLines {
+    counted: bool,
+}
+
+impl CargoLines {
+    /// What the next line says; most lines say nothing.
+    pub fn count(&mut self, line: &str) -> Tally {
+        if let Some(rest) = line.strip_prefix("test result: ") {
+            return Tally {
+                passed: before(rest, " passed"),
+                failed: before(rest, " failed"),
+                skipped: before(rest, " ignored"),
+            };
+        }
+        if line.starts_with("---- ") {
+            self.counted = false;
+        }
+        let skipped = line.starts_with("skipped: ") && !std::mem::replace(&mut self.counted, true);
+        Tally {
+            skipped: skipped.into(),
+            ..Tally::default()
+        }
+    }
+}
+
 /// The number that stands directly before a word.
 fn before(line: &str, word: &str) -> u64 {
     let Some((head, _)) = line.split_once(word) else {
@@ -125,12 +137,15 @@ mod tests {
     #[test]
     fn cargo_summaries_are_read() {
         let line = "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 4 filtered out; finished in 0.10s";
-        assert_eq!(Tally::of_cargo_line(line), tally(12, 3, 1));
-        assert_eq!(
-            Tally::of_cargo_line("skipped: oci::limits: no cgroup v2"),
-            tally(0, 0, 1)
-        );
-        assert_eq!(Tally::of_cargo_line("test foo ... ok"), tally(0, 0, 0));
+        let mut cargo = CargoLines::default();
+        let mut count = |line| cargo.count(line);
+        assert_eq!(count(line), tally(12, 3, 1));
+        assert_eq!(count("test foo ... ok"), tally(0, 0, 0));
+        for section in ["---- a stdout ----", "---- b stdout ----"] {
+            assert_eq!(count(section), tally(0, 0, 0));
+            assert_eq!(count("skipped: no cgroup v2"), tally(0, 0, 1));
+            assert_eq!(count("skipped: runsc is not installed"), tally(0, 0, 0));
+        }
     }
 
     #[test]

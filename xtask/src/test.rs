@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::shell;
-use crate::tally::Tally;
+use crate::tally::{CargoLines, Tally};
 
 /// How the tests are asked for.
 #[derive(clap::Args)]
@@ -68,8 +68,17 @@ fn one(name: &str, failed: &mut Vec<String>, suite: fn() -> Result<Outcome>) -> 
 
 fn rust() -> Result<Outcome> {
     let mut command = shell::cargo();
-    command.args(["test", "--workspace", "--no-fail-fast", "--locked"]);
-    let mut outcome = watch(&mut command, Tally::of_cargo_line)?;
+    // The output of passed tests is shown, because it is there that a test says why it skipped.
+    command.args([
+        "test",
+        "--workspace",
+        "--no-fail-fast",
+        "--locked",
+        "--",
+        "--show-output",
+    ]);
+    let mut cargo = CargoLines::default();
+    let mut outcome = watch(&mut command, |line| cargo.count(line))?;
     // A test that says `skipped:` and returns is also in its binary's number of passed ones;
     // ignored tests are not allowed by the house, so all skipped ones are of that kind.
     outcome.tally.passed = outcome.tally.passed.saturating_sub(outcome.tally.skipped);
@@ -77,7 +86,7 @@ fn rust() -> Result<Outcome> {
 }
 
 /// Runs a command, passes its output through line by line, and counts what the lines say.
-fn watch(command: &mut Command, count: fn(&str) -> Tally) -> Result<Outcome> {
+fn watch(command: &mut Command, mut count: impl FnMut(&str) -> Tally) -> Result<Outcome> {
     let line = shell::describe(command);
     // One pipe for both streams keeps their order, and sees the lines that tests write past the
     // capture of standard output.
