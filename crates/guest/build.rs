@@ -42,11 +42,24 @@ fn main() {
     let text = fs::read_to_string("seccomp.json").expect("seccomp.json is next to this script");
     let list: List = serde_json::from_str(&text).expect("seccomp.json has the shape above");
     let arch = env::var("CARGO_CFG_TARGET_ARCH").expect("cargo sets it");
-    let arch: TargetArch = arch.as_str().try_into().expect("the filter knows this machine");
+    let arch: TargetArch = arch
+        .as_str()
+        .try_into()
+        .expect("the filter knows this machine");
 
     let mut code = String::new();
-    let allowed = compile(arch, &list.allow, json!({ "errno": ENOSYS }), json!("allow"));
-    let refused = compile(arch, &list.refuse, json!("allow"), json!({ "errno": EPERM }));
+    let allowed = compile(
+        arch,
+        &list.allow,
+        json!({ "errno": ENOSYS }),
+        json!("allow"),
+    );
+    let refused = compile(
+        arch,
+        &list.refuse,
+        json!("allow"),
+        json!({ "errno": EPERM }),
+    );
     emit(&mut code, "ALLOWED", &allowed);
     emit(&mut code, "REFUSED", &refused);
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
@@ -93,8 +106,11 @@ fn emit(code: &mut String, name: &str, program: &BpfProgram) {
     writeln!(code, "static {name}: [sock_filter; {}] = [", program.len()).expect("to a string");
     for step in program {
         let (op, jt, jf, k) = (step.code, step.jt, step.jf, step.k);
-        writeln!(code, "    sock_filter {{ code: {op}, jt: {jt}, jf: {jf}, k: {k} }},")
-            .expect("to a string");
+        writeln!(
+            code,
+            "    sock_filter {{ code: {op}, jt: {jt}, jf: {jf}, k: {k} }},"
+        )
+        .expect("to a string");
     }
     code.push_str("];\n");
 }

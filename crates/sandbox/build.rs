@@ -39,14 +39,25 @@ const KEPT: [&str; 7] = [
 
 /// Prefixes of what cargo puts into a build script's environment.
 const DROPPED: [&str; 10] = [
-    "CARGO", "RUST", "CLIPPY", "TARGET", "HOST", "PROFILE", "OPT_LEVEL", "DEBUG", "NUM_JOBS",
+    "CARGO",
+    "RUST",
+    "CLIPPY",
+    "TARGET",
+    "HOST",
+    "PROFILE",
+    "OPT_LEVEL",
+    "DEBUG",
+    "NUM_JOBS",
     "OUT_DIR",
 ];
 
 fn main() {
     let workspace = workspace();
     for source in SOURCES {
-        println!("cargo::rerun-if-changed={}", workspace.join(source).display());
+        println!(
+            "cargo::rerun-if-changed={}",
+            workspace.join(source).display()
+        );
     }
     println!("cargo::rerun-if-changed=build.rs");
 
@@ -54,9 +65,16 @@ fn main() {
     let built = build(&workspace, &target_dir(&out));
     let bytes = fs::read(&built)
         .unwrap_or_else(|error| panic!("reading the guest at {}: {error}", built.display()));
-    assert!(is_static(&bytes), "the guest at {} is not a static executable", built.display());
+    assert!(
+        is_static(&bytes),
+        "the guest at {} is not a static executable",
+        built.display()
+    );
     fs::write(out.join("guest"), &bytes).expect("OUT_DIR is writable");
-    let digest: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest: String = Sha256::digest(&bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     println!("cargo::rustc-env=HOSTEL_GUEST_SHA256={digest}");
 }
 
@@ -74,13 +92,23 @@ fn build(workspace: &Path, target_dir: &Path) -> PathBuf {
     let flags = ["-Ctarget-feature=+crt-static", "-Crelocation-model=static"];
     let status = cargo
         .current_dir(workspace)
-        .args(["build", "--locked", "--package", "guest", "--profile", "guest"])
+        .args([
+            "build",
+            "--locked",
+            "--package",
+            "guest",
+            "--profile",
+            "guest",
+        ])
         .args(["--target", &triple])
         .env("CARGO_TARGET_DIR", target_dir)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
         .status()
         .expect("the cargo that runs this script can run again");
-    assert!(status.success(), "building the guest failed; its messages are above");
+    assert!(
+        status.success(),
+        "building the guest failed; its messages are above"
+    );
     target_dir.join(triple).join("guest").join("guest")
 }
 
@@ -89,9 +117,17 @@ fn build(workspace: &Path, target_dir: &Path) -> PathBuf {
 fn target_dir(out: &Path) -> PathBuf {
     // <target>/[<triple>/]<profile>/build/<package>-<hash>/out
     let profile = out.ancestors().nth(3).expect("cargo's layout of OUT_DIR");
-    let above = profile.parent().expect("a profile's directory has a parent");
-    let cross = above.file_name().is_some_and(|name| name.to_str() == Some(&var("TARGET")));
-    let target = if cross { above.parent().unwrap_or(above) } else { above };
+    let above = profile
+        .parent()
+        .expect("a profile's directory has a parent");
+    let cross = above
+        .file_name()
+        .is_some_and(|name| name.to_str() == Some(&var("TARGET")));
+    let target = if cross {
+        above.parent().unwrap_or(above)
+    } else {
+        above
+    };
     target.join("guest")
 }
 
@@ -99,20 +135,31 @@ fn target_dir(out: &Path) -> PathBuf {
 /// what makes it start in any root file system.
 fn is_static(elf: &[u8]) -> bool {
     const INTERPRETER: u32 = 3;
-    let word = |at: usize| elf.get(at..at + 2).map(|b| u16::from_le_bytes([b[0], b[1]]) as usize);
-    let (Some(size), Some(count)) = (word(0x36), word(0x38)) else { return false };
-    let Some(start) = elf.get(0x20..0x28) else { return false };
+    let word = |at: usize| {
+        elf.get(at..at + 2)
+            .map(|b| u16::from_le_bytes([b[0], b[1]]) as usize)
+    };
+    let (Some(size), Some(count)) = (word(0x36), word(0x38)) else {
+        return false;
+    };
+    let Some(start) = elf.get(0x20..0x28) else {
+        return false;
+    };
     let start = u64::from_le_bytes(start.try_into().expect("eight bytes")) as usize;
     elf.starts_with(b"\x7fELF\x02\x01")
         && (0..count).all(|index| {
             let at = start + index * size;
-            elf.get(at..at + 4).is_some_and(|kind| kind != INTERPRETER.to_le_bytes().as_slice())
+            elf.get(at..at + 4)
+                .is_some_and(|kind| kind != INTERPRETER.to_le_bytes().as_slice())
         })
 }
 
 fn workspace() -> PathBuf {
     let here = PathBuf::from(var("CARGO_MANIFEST_DIR"));
-    here.ancestors().nth(2).expect("the crate is at crates/sandbox").to_owned()
+    here.ancestors()
+        .nth(2)
+        .expect("the crate is at crates/sandbox")
+        .to_owned()
 }
 
 fn var(name: &str) -> String {

@@ -15,7 +15,10 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use protocol::{ArchiveFrame, Frame as _, FrameDecoder, Opened, Refusal};
 use tokio::sync::mpsc;
 
-use crate::{serve::{failed, refuse}, wire::Stream};
+use crate::{
+    serve::{failed, refuse},
+    wire::Stream,
+};
 
 /// Pieces between the stream and the files.
 const QUEUE: usize = 4;
@@ -29,7 +32,15 @@ pub async fn unpack(mut stream: Stream, dir: String) {
         return;
     }
     let (pieces, queue) = mpsc::channel(QUEUE);
-    let work = move || unpack::unpack(&PathBuf::from(dir), Pieces { queue, current: Bytes::new() });
+    let work = move || {
+        unpack::unpack(
+            &PathBuf::from(dir),
+            Pieces {
+                queue,
+                current: Bytes::new(),
+            },
+        )
+    };
     let worker = tokio::task::spawn_blocking(work);
     let mut decoder = FrameDecoder::<ArchiveFrame>::default();
     let whole = loop {
@@ -50,7 +61,9 @@ pub async fn unpack(mut stream: Stream, dir: String) {
         }
     };
     drop(pieces);
-    let result = worker.await.unwrap_or_else(|error| Err(failed(format!("unpacking: {error}"))));
+    let result = worker
+        .await
+        .unwrap_or_else(|error| Err(failed(format!("unpacking: {error}"))));
     let answer = match result {
         Ok(()) if whole => ArchiveFrame::End,
         // Only padding was left to come, which the host is still sending.
@@ -81,7 +94,16 @@ pub async fn pack(mut stream: Stream, base: String, paths: Vec<String>) {
         return;
     }
     let (pieces, mut queue) = mpsc::channel(QUEUE);
-    let work = move || pack::pack(&base, &paths, Chunks { pieces, current: BytesMut::new() });
+    let work = move || {
+        pack::pack(
+            &base,
+            &paths,
+            Chunks {
+                pieces,
+                current: BytesMut::new(),
+            },
+        )
+    };
     let worker = tokio::task::spawn_blocking(work);
     let mut frame = BytesMut::new();
     while let Some(bytes) = queue.recv().await {
@@ -149,7 +171,9 @@ impl Write for Chunks {
             return Ok(());
         }
         let piece = std::mem::take(&mut self.current).freeze();
-        self.pieces.blocking_send(piece).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        self.pieces
+            .blocking_send(piece)
+            .map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
 }
 

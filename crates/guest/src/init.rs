@@ -78,7 +78,10 @@ fn close_strangers() -> io::Result<()> {
 fn take_link() -> io::Result<std::os::unix::net::UnixStream> {
     let link = std::os::unix::net::UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     link.set_nonblocking(true)?;
-    let nothing = std::fs::File::options().read(true).write(true).open("/dev/null")?;
+    let nothing = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
     dup2(nothing.as_raw_fd(), 0)?;
     Ok(link)
 }
@@ -94,9 +97,18 @@ async fn run(link: std::os::unix::net::UnixStream) -> io::Result<()> {
 
     // As long as there are accepted connections to ask for, so it is never found full.
     let (wishes, wished) = mpsc::channel(crate::port::ACCEPTED_MAX);
-    let guest = Rc::new(serve::Guest::new(Reaper::start()?, Acceptances::new(wishes)));
+    let guest = Rc::new(serve::Guest::new(
+        Reaper::start()?,
+        Acceptances::new(wishes),
+    ));
     let connection = yamux::Connection::new(socket, config, yamux::Mode::Server);
-    let mut driver = Driver { connection, wished, waiting: None, guest, tasks: JoinSet::new() };
+    let mut driver = Driver {
+        connection,
+        wished,
+        waiting: None,
+        guest,
+        tasks: JoinSet::new(),
+    };
     poll_fn(|cx| driver.poll(cx)).await;
     // The link has ended. Everything else is ended by the kernel when process 1 exits; not
     // waiting for the tasks is the point.

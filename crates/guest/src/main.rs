@@ -22,6 +22,7 @@ mod reaper;
 mod serve;
 mod stats;
 mod supervise;
+mod sys;
 mod wire;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -12,7 +12,7 @@ use tokio::{
 
 use crate::{
     serve::refuse,
-    wire::{LINGER, Stream, discard, read_message},
+    wire::{FromHost, LINGER, Stream, ToHost, discard, read_message},
 };
 
 /// Connections accepted and carried at a time, over all listeners. Below half of what the
@@ -33,7 +33,10 @@ pub struct Acceptances {
 
 impl Acceptances {
     pub fn new(wishes: mpsc::Sender<oneshot::Sender<Stream>>) -> Self {
-        Self { wishes, room: std::sync::Arc::new(Semaphore::new(ACCEPTED_MAX)) }
+        Self {
+            wishes,
+            room: std::sync::Arc::new(Semaphore::new(ACCEPTED_MAX)),
+        }
     }
 
     async fn stream(wishes: mpsc::Sender<oneshot::Sender<Stream>>) -> Option<Stream> {
@@ -65,7 +68,9 @@ pub async fn dial(mut stream: Stream, port: u16) {
 /// Listens on a port until the host ends the stream.
 pub async fn listen(acceptances: &Acceptances, mut stream: Stream, port: u16, tag: String) {
     let bound = match TcpListener::bind(("127.0.0.1", port)).await {
-        Ok(listener) => listener.local_addr().map(|address| (listener, address.port())),
+        Ok(listener) => listener
+            .local_addr()
+            .map(|address| (listener, address.port())),
         Err(error) => Err(error),
     };
     let (listener, port) = match bound {
@@ -93,7 +98,9 @@ pub async fn listen(acceptances: &Acceptances, mut stream: Stream, port: u16, ta
 /// by itself when either side does.
 async fn accept(acceptances: &Acceptances, listener: &TcpListener, tag: Rc<str>) {
     loop {
-        let Ok(permit) = acceptances.room.clone().acquire_owned().await else { return };
+        let Ok(permit) = acceptances.room.clone().acquire_owned().await else {
+            return;
+        };
         match listener.accept().await {
             Ok((connection, _)) => {
                 let wishes = acceptances.wishes.clone();
@@ -111,8 +118,14 @@ async fn carry(
     tag: Rc<str>,
     _permit: OwnedSemaphorePermit,
 ) {
-    let Some(mut stream) = Acceptances::stream(wishes).await else { return };
-    let Ok(open) = protocol::encode(&Open::Accepted { tag: tag.to_string() }) else { return };
+    let Some(mut stream) = Acceptances::stream(wishes).await else {
+        return;
+    };
+    let Ok(open) = protocol::encode(&Open::Accepted {
+        tag: tag.to_string(),
+    }) else {
+        return;
+    };
     if stream.send(&open).await.is_err() {
         return;
     }
@@ -126,11 +139,7 @@ async fn carry(
 }
 
 /// Carries a connection until both directions have ended or one has broken.
-async fn relay(
-    mut connection: TcpStream,
-    mut from_host: impl AsyncRead + Unpin,
-    mut to_host: impl AsyncWrite + Unpin,
-) {
+async fn relay(mut connection: TcpStream, mut from_host: FromHost, mut to_host: ToHost) {
     // Small messages must not wait for more; the only cost is on loopback.
     let _ = connection.set_nodelay(true);
     let (mut from_client, mut to_client) = connection.split();
@@ -160,8 +169,12 @@ async fn relay(
             discard(&mut from_host).await;
             return Ok(());
         }
+        copied?;
+        if from_host.dropped() {
+            return Err(io::ErrorKind::ConnectionReset.into());
+        }
         host_done.set(true);
-        copied
+        Ok(())
     };
     let lost_interest = async {
         loop {

@@ -57,6 +57,6 @@ pub async fn serve(guest: &Guest, mut stream: Stream, spec: ProcessSpec) {
     };
     GuestFrame::Started { pid: launched.pid }.encode(&mut first);
     if stream.send(&first).await.is_ok() {
-        pump::pump(stream, launched).await;
+        pump::pump(&guest.reaper, stream, launched).await;
     }
 }

@@ -15,7 +15,9 @@ pub struct Entry {
 
 /// Every process that can be seen. One that ends meanwhile may be missing.
 pub fn processes() -> Vec<Entry> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
     entries
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
@@ -47,9 +49,17 @@ fn parse(stat: &str) -> Option<Entry> {
     let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
     let number = |at: usize| fields.get(at)?.parse::<i64>().ok();
     // Field 0 here is the third of proc(5): state, parent, …; 11 to 14 are the CPU times.
-    let ticks = (11..=14).filter_map(number).map(|ticks| ticks.max(0) as u64).sum();
+    let ticks = (11..=14)
+        .filter_map(number)
+        .map(|ticks| ticks.max(0) as u64)
+        .sum();
     let parent = i32::try_from(number(1)?).ok()?;
-    Some(Entry { pid: pid.parse().ok()?, parent, ticks, pages: number(21)?.max(0) as u64 })
+    Some(Entry {
+        pid: pid.parse().ok()?,
+        parent,
+        ticks,
+        pages: number(21)?.max(0) as u64,
+    })
 }
 
 #[cfg(test)]
@@ -59,7 +69,15 @@ mod tests {
     #[test]
     fn a_name_full_of_traps_is_read() {
         let stat = "7 (a) R 1 (b)) S 3 7 7 0 -1 4194304 1 2 3 4 10 20 30 40 20 0 1 0 5 6000 70 18";
-        assert_eq!(parse(stat), Some(Entry { pid: 7, parent: 3, ticks: 100, pages: 70 }));
+        assert_eq!(
+            parse(stat),
+            Some(Entry {
+                pid: 7,
+                parent: 3,
+                ticks: 100,
+                pages: 70
+            })
+        );
     }
 
     #[test]
@@ -70,8 +88,20 @@ mod tests {
 
     #[test]
     fn descendants_are_found_at_every_depth_and_loops_end() {
-        let entry = |pid, parent| Entry { pid, parent, ticks: 0, pages: 0 };
-        let all = [entry(2, 1), entry(3, 2), entry(4, 3), entry(5, 1), entry(8, 9), entry(9, 8)];
+        let entry = |pid, parent| Entry {
+            pid,
+            parent,
+            ticks: 0,
+            pages: 0,
+        };
+        let all = [
+            entry(2, 1),
+            entry(3, 2),
+            entry(4, 3),
+            entry(5, 1),
+            entry(8, 9),
+            entry(9, 8),
+        ];
         assert_eq!(descendants(2, &all), [3, 4]);
         assert_eq!(descendants(8, &all), [9, 8]);
     }

@@ -5,12 +5,7 @@ use std::{cell::Cell, rc::Rc};
 use protocol::{ErrorCode, GENERATION, Hello, Open, Opened, Refusal};
 
 use crate::{
-    archive, port,
-    port::Acceptances,
-    process,
-    reaper::Reaper,
-    stats::Clock,
-    wire::Stream,
+    archive, port, port::Acceptances, process, reaper::Reaper, stats::Clock, wire::Stream,
 };
 
 /// What the streams of one guest share.
@@ -37,7 +32,9 @@ impl Guest {
 
 /// Serves one stream to its end.
 pub async fn serve(guest: Rc<Guest>, mut stream: Stream) {
-    let Some(body) = stream.message().await else { return };
+    let Some(body) = stream.message().await else {
+        return;
+    };
     let open = match protocol::decode_open(&body) {
         Ok(open) => open,
         Err(refusal) => return refuse(stream, refusal).await,

@@ -32,7 +32,10 @@ pub fn gather(clock: Clock) -> Stats {
     Stats {
         processes: processes.len() as u64,
         memory_bytes: processes.iter().map(|entry| entry.pages * page).sum(),
-        cpu_ms: processes.iter().map(|entry| entry.ticks * MS_PER_TICK).sum(),
+        cpu_ms: processes
+            .iter()
+            .map(|entry| entry.ticks * MS_PER_TICK)
+            .sum(),
         disk_used_bytes: blocks(total.saturating_sub(free)),
         disk_total_bytes: blocks(total),
         uptime_ms: clock.0.elapsed().as_millis() as u64,

@@ -36,7 +36,7 @@ use nix::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::{confine, procfs};
+use crate::{confine, procfs, sys};
 
 /// How long what a process left behind may go on after its end: long enough for the last
 /// commands of a pipeline to write out what they hold, short enough not to be noticed.
@@ -89,7 +89,10 @@ pub fn terminal(arguments: &[OsString]) -> ExitCode {
     let become_it = || -> io::Result<io::Error> {
         setsid()?;
         // The first terminal that the leader of a new session opens is its controlling one.
-        File::options().read(true).write(true).open(ttyname(io::stdin())?)?;
+        File::options()
+            .read(true)
+            .write(true)
+            .open(ttyname(io::stdin())?)?;
         Ok(command(arguments)?.exec())
     };
     let error = become_it().unwrap_or_else(|error| error);
@@ -134,18 +137,26 @@ impl Supervisor {
         prctl::set_child_subreaper(true)?;
         prctl::set_pdeathsig(Signal::SIGKILL)?;
         setsid()?;
-        // A process that signals everything it may must not end its own supervisor.
-        SigSet::all().thread_block()?;
+        // A process that signals everything it may must not end its own supervisor. Catching
+        // comes first, because what is blocked here is blocked in the process too; blocking
+        // follows when it runs.
+        sys::catch_signals()?;
+        SigSet::empty().thread_set_mask()?;
+        let spawned = if mode == "terminal" {
+            Command::new("/proc/self/exe")
+                .arg0("guest")
+                .arg("terminal")
+                .args(program)
+                .spawn()
+        } else {
+            command(program)?.process_group(0).spawn()
+        };
+        // A child that ended before this is found by the first `reap`.
+        SigSet::all().thread_set_mask()?;
         let mut mask = SigSet::empty();
         mask.add(Signal::SIGCHLD);
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let children = SignalFd::with_flags(&mask, flags)?;
-
-        let spawned = if mode == "terminal" {
-            Command::new("/proc/self/exe").arg0("guest").arg("terminal").args(program).spawn()
-        } else {
-            command(program)?.process_group(0).spawn()
-        };
         // Whoever reads the output must see its end when the process ends.
         let nothing = File::options().read(true).write(true).open("/dev/null")?;
         for descriptor in 0..=2 {
@@ -153,11 +164,21 @@ impl Supervisor {
         }
         let (kind, number) = match &spawned {
             Ok(child) => (control::STARTED, child.id().cast_signed()),
-            Err(error) => (control::FAILED, error.raw_os_error().unwrap_or(Errno::EINVAL as i32)),
+            Err(error) => (
+                control::FAILED,
+                error.raw_os_error().unwrap_or(Errno::EINVAL as i32),
+            ),
         };
         control.write_all(&control::encode(kind, number))?;
         let main = Pid::from_raw(spawned?.id().cast_signed());
-        Ok(Self { control, children, main, main_ended: false, kill_at: None, deaf: false })
+        Ok(Self {
+            control,
+            children,
+            main,
+            main_ended: false,
+            kill_at: None,
+            deaf: false,
+        })
     }
 
     fn run(mut self) -> io::Result<()> {
@@ -204,7 +225,11 @@ impl Supervisor {
                 PollFd::new(&self.children, PollFlags::IN),
                 PollFd::new(&self.control, PollFlags::IN),
             ];
-            let watched = if self.deaf { &mut sources[..1] } else { &mut sources[..] };
+            let watched = if self.deaf {
+                &mut sources[..1]
+            } else {
+                &mut sources[..]
+            };
             match poll(watched, timeout.as_ref()) {
                 Ok(_) | Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error.into()),

@@ -3,12 +3,19 @@
 //! Both halves of a [`Stream`] must stay in one task: the multiplexer wakes only the task that
 //! asked last.
 
-use std::{io, time::Duration};
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use protocol::{Frame, FrameDecoder, MessageDecoder, Opened};
 use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf},
     time::timeout,
 };
 use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt as _};
@@ -30,8 +37,9 @@ impl Stream {
     }
 
     /// The two directions.
-    pub fn split(self) -> (impl AsyncRead + Unpin, impl AsyncWrite + Unpin) {
-        tokio::io::split(self.0)
+    pub fn split(self) -> (FromHost, ToHost) {
+        let stream = Rc::new(RefCell::new(self.0));
+        (FromHost(stream.clone()), ToHost(stream))
     }
 
     /// Reads one message and not a byte more; `None` when the stream or the message is no good.
@@ -68,6 +76,48 @@ impl Stream {
     }
 }
 
+/// The direction from the host.
+pub struct FromHost(Rc<RefCell<Compat<yamux::Stream>>>);
+
+/// The direction to the host.
+pub struct ToHost(Rc<RefCell<Compat<yamux::Stream>>>);
+
+impl FromHost {
+    /// Whether the host has dropped the stream, and not only closed its direction: both look
+    /// like an end to a reader.
+    pub fn dropped(&self) -> bool {
+        self.0.borrow().get_ref().is_closed()
+    }
+}
+
+impl AsyncRead for FromHost {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for ToHost {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.borrow_mut()).poll_shutdown(cx)
+    }
+}
+
 /// Reads one message and not a byte more.
 pub async fn read_message(from: &mut (impl AsyncRead + Unpin)) -> Option<bytes::Bytes> {
     let mut decoder = MessageDecoder::default();
@@ -90,7 +140,7 @@ pub async fn read_frame<F: Frame>(
     decoder: &mut FrameDecoder<F>,
 ) -> Option<F> {
     loop {
-        if let Some(frame) = decoder.next().ok()? {
+        if let Some(frame) = decoder.next_frame().ok()? {
             return Some(frame);
         }
         decoder.buffer().reserve(READ_CHUNK);

@@ -29,11 +29,16 @@ impl Frame for ArchiveFrame {
     const PAYLOAD_MAX: usize = ARCHIVE_CHUNK_MAX;
 
     fn read(kind: u8, payload: Bytes) -> Result<Self, FrameError> {
-        let bad = FrameError::BadPayload { kind, len: payload.len() };
+        let bad = FrameError::BadPayload {
+            kind,
+            len: payload.len(),
+        };
         match kind {
             DATA => Ok(Self::Data(payload)),
             END => empty(&payload, Self::End, bad),
-            FAILED => serde_json::from_slice(&payload).map(Self::Failed).map_err(|_| bad),
+            FAILED => serde_json::from_slice(&payload)
+                .map(Self::Failed)
+                .map_err(|_| bad),
             _ => Err(FrameError::UnknownKind { kind }),
         }
     }

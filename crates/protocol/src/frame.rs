@@ -26,7 +26,10 @@ pub trait Frame: Sized {
     /// When the payload is longer than [`Self::PAYLOAD_MAX`]; the sender splits.
     fn encode(&self, out: &mut BytesMut) {
         let (kind, payload) = self.parts();
-        assert!(payload.len() <= Self::PAYLOAD_MAX, "the sender splits long payloads");
+        assert!(
+            payload.len() <= Self::PAYLOAD_MAX,
+            "the sender splits long payloads"
+        );
         out.put_slice(&header(kind, payload.len()));
         out.put_slice(&payload);
     }
@@ -34,7 +37,9 @@ pub trait Frame: Sized {
 
 /// The bytes before a payload, for senders that keep header and payload apart.
 pub fn header(kind: u8, len: usize) -> [u8; HEADER_LEN] {
-    let len = u32::try_from(len).expect("payloads are bounded far below 4 GiB").to_be_bytes();
+    let len = u32::try_from(len)
+        .expect("payloads are bounded far below 4 GiB")
+        .to_be_bytes();
     [kind, len[0], len[1], len[2], len[3]]
 }
 
@@ -83,7 +88,11 @@ pub struct FrameDecoder<F> {
 
 impl<F> Default for FrameDecoder<F> {
     fn default() -> Self {
-        Self { buffer: BytesMut::new(), failed: None, frames: PhantomData }
+        Self {
+            buffer: BytesMut::new(),
+            failed: None,
+            frames: PhantomData,
+        }
     }
 }
 
@@ -99,11 +108,12 @@ impl<F: Frame> FrameDecoder<F> {
     }
 
     /// The next frame, if all of it has arrived.
-    pub fn next(&mut self) -> Result<Option<F>, FrameError> {
+    pub fn next_frame(&mut self) -> Result<Option<F>, FrameError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
         }
-        self.pull().inspect_err(|error| self.failed = Some(error.clone()))
+        self.pull()
+            .inspect_err(|error| self.failed = Some(error.clone()))
     }
 
     /// Says whether the stream may end here.
@@ -121,7 +131,11 @@ impl<F: Frame> FrameDecoder<F> {
         };
         let (kind, len) = (*kind, u32::from_be_bytes(*len) as usize);
         if len > F::PAYLOAD_MAX {
-            return Err(FrameError::TooLong { kind, len, max: F::PAYLOAD_MAX });
+            return Err(FrameError::TooLong {
+                kind,
+                len,
+                max: F::PAYLOAD_MAX,
+            });
         }
         if self.buffer.len() < HEADER_LEN + len {
             return Ok(None);

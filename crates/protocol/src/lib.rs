@@ -37,5 +37,9 @@ pub const GENERATION: u32 = 1;
 
 /// Picks the generation two sides speak: the highest that both know.
 pub fn common_generation(theirs: &[u32]) -> Option<u32> {
-    theirs.iter().copied().filter(|generation| *generation == GENERATION).max()
+    theirs
+        .iter()
+        .copied()
+        .filter(|generation| *generation == GENERATION)
+        .max()
 }

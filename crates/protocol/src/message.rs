@@ -48,7 +48,7 @@ pub struct MessageDecoder {
 }
 
 impl MessageDecoder {
-    /// How many more bytes are needed before [`Self::next`] can say more. Reading exactly this
+    /// How many more bytes are needed before [`Self::next_body`] can say more. Reading exactly this
     /// many leaves what follows the message on the stream.
     pub fn wanted(&self) -> usize {
         match self.body_len() {
@@ -64,7 +64,9 @@ impl MessageDecoder {
 
     /// The body of the message, if all of it has arrived.
     pub fn next_body(&mut self) -> Result<Option<Bytes>, MessageError> {
-        let Some(len) = self.body_len() else { return Ok(None) };
+        let Some(len) = self.body_len() else {
+            return Ok(None);
+        };
         if len > MESSAGE_MAX {
             return Err(MessageError::TooLong { len });
         }
@@ -76,10 +78,12 @@ impl MessageDecoder {
     }
 
     /// The message, if all of it has arrived.
-    pub fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>, MessageError> {
+    pub fn next_message<T: DeserializeOwned>(&mut self) -> Result<Option<T>, MessageError> {
         match self.next_body()? {
             None => Ok(None),
-            Some(body) => serde_json::from_slice(&body).map(Some).map_err(MessageError::Json),
+            Some(body) => serde_json::from_slice(&body)
+                .map(Some)
+                .map_err(MessageError::Json),
         }
     }
 
@@ -103,7 +107,10 @@ pub fn decode_open(body: &[u8]) -> Result<Open, Refusal> {
         Err(error) => error,
     };
     let Ok(Kind { open }) = serde_json::from_slice::<Kind>(body) else {
-        return Err(Refusal::new(ErrorCode::BadRequest, "the stream does not say what it is for"));
+        return Err(Refusal::new(
+            ErrorCode::BadRequest,
+            "the stream does not say what it is for",
+        ));
     };
     if KNOWN.contains(&open.as_str()) {
         // The error of serde_json names fields and types, never values of the environment.
@@ -111,8 +118,10 @@ pub fn decode_open(body: &[u8]) -> Result<Open, Refusal> {
         return Err(Refusal::new(ErrorCode::BadRequest, message));
     }
     let shown: String = open.chars().take(64).collect();
-    let message =
-        format!("open {shown:?} is not known to generation {} of the guest", crate::GENERATION);
+    let message = format!(
+        "open {shown:?} is not known to generation {} of the guest",
+        crate::GENERATION
+    );
     Err(Refusal::new(ErrorCode::Unsupported, message))
 }
 
@@ -121,8 +130,9 @@ pub fn decode_opened(body: &[u8]) -> Result<Opened, MessageError> {
     serde_json::from_slice(body).map_err(MessageError::Json)
 }
 
-const KNOWN: [&str; 8] =
-    ["hello", "spawn", "dial", "listen", "unpack", "pack", "stats", "accepted"];
+const KNOWN: [&str; 8] = [
+    "hello", "spawn", "dial", "listen", "unpack", "pack", "stats", "accepted",
+];
 
 #[cfg(test)]
 mod tests;

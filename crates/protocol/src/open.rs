@@ -92,7 +92,10 @@ pub struct Refusal {
 impl Refusal {
     /// A refusal of a kind with its facts.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 }
 

@@ -104,7 +104,10 @@ impl Frame for HostFrame {
     const PAYLOAD_MAX: usize = PAYLOAD_MAX;
 
     fn read(kind: u8, payload: Bytes) -> Result<Self, FrameError> {
-        let bad = FrameError::BadPayload { kind, len: payload.len() };
+        let bad = FrameError::BadPayload {
+            kind,
+            len: payload.len(),
+        };
         match kind {
             kind::STDIN => Ok(Self::Stdin(payload)),
             kind::STDIN_EOF => empty(&payload, Self::StdinEof, bad),
@@ -112,7 +115,10 @@ impl Frame for HostFrame {
             kind::RESIZE => {
                 let [r0, r1, c0, c1] = exact(&payload, bad)?;
                 let rows = u16::from_be_bytes([r0, r1]);
-                Ok(Self::Resize(WindowSize { rows, cols: u16::from_be_bytes([c0, c1]) }))
+                Ok(Self::Resize(WindowSize {
+                    rows,
+                    cols: u16::from_be_bytes([c0, c1]),
+                }))
             }
             kind::KILL_TREE => empty(&payload, Self::KillTree, bad),
             _ => Err(FrameError::UnknownKind { kind }),
@@ -139,14 +145,21 @@ impl Frame for GuestFrame {
     const PAYLOAD_MAX: usize = PAYLOAD_MAX;
 
     fn read(kind: u8, payload: Bytes) -> Result<Self, FrameError> {
-        let bad = FrameError::BadPayload { kind, len: payload.len() };
+        let bad = FrameError::BadPayload {
+            kind,
+            len: payload.len(),
+        };
         match kind {
-            kind::STARTED => Ok(Self::Started { pid: u32::from_be_bytes(exact(&payload, bad)?) }),
+            kind::STARTED => Ok(Self::Started {
+                pid: u32::from_be_bytes(exact(&payload, bad)?),
+            }),
             kind::STDOUT => Ok(Self::Stdout(payload)),
             kind::STDERR => Ok(Self::Stderr(payload)),
             kind::STDIN_TAKEN => Ok(Self::StdinTaken(u32::from_be_bytes(exact(&payload, bad)?))),
             // JSON, so that a later generation can say more about an end.
-            kind::EXIT => serde_json::from_slice(&payload).map(Self::Exit).map_err(|_| bad),
+            kind::EXIT => serde_json::from_slice(&payload)
+                .map(Self::Exit)
+                .map_err(|_| bad),
             _ => Err(FrameError::UnknownKind { kind }),
         }
     }
@@ -174,7 +187,11 @@ fn exact<const N: usize>(payload: &[u8], bad: FrameError) -> Result<[u8; N], Fra
 }
 
 pub(crate) fn empty<T>(payload: &[u8], frame: T, bad: FrameError) -> Result<T, FrameError> {
-    if payload.is_empty() { Ok(frame) } else { Err(bad) }
+    if payload.is_empty() {
+        Ok(frame)
+    } else {
+        Err(bad)
+    }
 }
 
 #[cfg(test)]

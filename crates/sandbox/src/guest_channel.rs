@@ -50,7 +50,9 @@ impl Guest {
     /// called within a tokio runtime, which then drives the link.
     pub async fn connect(stream: GuestStream) -> Result<(Self, Incoming), LinkError> {
         let (link, incoming) = Link::start(stream);
-        let open = Open::Hello { generations: vec![protocol::GENERATION] };
+        let open = Open::Hello {
+            generations: vec![protocol::GENERATION],
+        };
         let hello = match link.open(&open).await? {
             (_, Opened::Hello(hello)) => hello,
             _ => return Err(LinkError::UnexpectedAnswer),
@@ -58,7 +60,13 @@ impl Guest {
         if hello.generation != protocol::GENERATION {
             return Err(LinkError::UnexpectedAnswer);
         }
-        Ok((Self { link, hello: Arc::new(hello) }, incoming))
+        Ok((
+            Self {
+                link,
+                hello: Arc::new(hello),
+            },
+            incoming,
+        ))
     }
 
     /// What the guest said of itself.
@@ -84,7 +92,14 @@ impl Guest {
     /// Listens on a port of the sandbox's loopback; 0 lets the guest choose. Connections arrive
     /// at [`Incoming`] with the tag.
     pub async fn listen(&self, port: u16, tag: &str) -> Result<Listening, LinkError> {
-        match self.link.open(&Open::Listen { port, tag: tag.to_owned() }).await? {
+        match self
+            .link
+            .open(&Open::Listen {
+                port,
+                tag: tag.to_owned(),
+            })
+            .await?
+        {
             (stream, Opened::Listening { port }) => Ok(Listening { port, stream }),
             _ => Err(LinkError::UnexpectedAnswer),
         }
@@ -96,14 +111,22 @@ impl Guest {
         dir: &str,
         tar: impl AsyncRead + Send + Unpin,
     ) -> Result<(), LinkError> {
-        let stream = self.link.open_ok(&Open::Unpack { dir: dir.to_owned() }).await?;
+        let stream = self
+            .link
+            .open_ok(&Open::Unpack {
+                dir: dir.to_owned(),
+            })
+            .await?;
         archive::send(stream, tar).await
     }
 
     /// Reads files below a directory inside as a tar archive. The reader fails when the archive
     /// could not be finished, so an archive read to its end is whole.
     pub async fn pack(&self, base: &str, paths: Vec<String>) -> Result<Packed, LinkError> {
-        let open = Open::Pack { paths, base: base.to_owned() };
+        let open = Open::Pack {
+            paths,
+            base: base.to_owned(),
+        };
         Ok(Packed::new(self.link.open_ok(&open).await?))
     }
 
@@ -128,7 +151,9 @@ impl Guest {
 
 impl std::fmt::Debug for Guest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Guest").field("hello", &self.hello).finish_non_exhaustive()
+        f.debug_struct("Guest")
+            .field("hello", &self.hello)
+            .finish_non_exhaustive()
     }
 }
 

@@ -26,10 +26,16 @@ pub fn check(base: &Path, paths: &[String]) -> Result<(), Refusal> {
     for path in paths {
         let inside = |component| matches!(component, Component::Normal(_) | Component::CurDir);
         if !Path::new(path).components().all(inside) {
-            return bad(ErrorCode::Confined, format!("{path} leaves {}", base.display()));
+            return bad(
+                ErrorCode::Confined,
+                format!("{path} leaves {}", base.display()),
+            );
         }
         if base.join(path).symlink_metadata().is_err() {
-            return bad(ErrorCode::NotFound, format!("{path} is not in {}", base.display()));
+            return bad(
+                ErrorCode::NotFound,
+                format!("{path} is not in {}", base.display()),
+            );
         }
     }
     Ok(())
@@ -38,32 +44,43 @@ pub fn check(base: &Path, paths: &[String]) -> Result<(), Refusal> {
 /// Writes an archive of paths below a base.
 pub fn pack(base: &Path, paths: &[String], to: impl Write) -> Result<(), Refusal> {
     // A path through a link is resolved once, here, and must not lead out of the base.
-    let base = base.canonicalize().map_err(|error| step("opening", base, error))?;
+    let base = base
+        .canonicalize()
+        .map_err(|error| step("opening", base, error))?;
     let mut builder = Builder::new(to);
     for path in paths {
         let within = clean(Path::new(path));
         let parent = base.join(within.parent().unwrap_or(Path::new("")));
-        let real = parent.canonicalize().map_err(|error| step("opening", &parent, error))?;
+        let real = parent
+            .canonicalize()
+            .map_err(|error| step("opening", &parent, error))?;
         if !real.starts_with(&base) {
             let message = format!("{path} leads out of {}", base.display());
             return Err(Refusal::new(ErrorCode::Confined, message));
         }
         walk(&mut builder, &base, within)?;
     }
-    let mut to = builder.into_inner().map_err(|error| step("packing", &base, error))?;
+    let mut to = builder
+        .into_inner()
+        .map_err(|error| step("packing", &base, error))?;
     to.flush().map_err(|error| step("packing", &base, error))
 }
 
 fn clean(path: &Path) -> PathBuf {
-    path.components().filter(|component| matches!(component, Component::Normal(_))).collect()
+    path.components()
+        .filter(|component| matches!(component, Component::Normal(_)))
+        .collect()
 }
 
 fn walk(builder: &mut Builder<impl Write>, base: &Path, from: PathBuf) -> Result<(), Refusal> {
     let mut left = vec![from];
     while let Some(within) = left.pop() {
         let path = base.join(&within);
-        let Ok(metadata) = path.symlink_metadata() else { continue };
-        append(builder, &path, &within, &metadata).map_err(|error| step("packing", &path, error))?;
+        let Ok(metadata) = path.symlink_metadata() else {
+            continue;
+        };
+        append(builder, &path, &within, &metadata)
+            .map_err(|error| step("packing", &path, error))?;
         if metadata.is_dir() {
             let entries = match fs::read_dir(&path) {
                 Ok(entries) => entries,
@@ -97,7 +114,9 @@ fn append(
         header.set_entry_type(EntryType::Directory);
         builder.append_data(&mut header, within, io::empty())
     } else if kind.is_symlink() {
-        let Ok(target) = fs::read_link(path) else { return Ok(()) };
+        let Ok(target) = fs::read_link(path) else {
+            return Ok(());
+        };
         header.set_entry_type(EntryType::Symlink);
         builder.append_link(&mut header, within, target)
     } else if kind.is_file() {

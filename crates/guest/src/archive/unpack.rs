@@ -21,8 +21,10 @@ use tar::{Archive, Entry, EntryType};
 
 use super::step;
 
-const DIRECTORY: OFlags =
-    OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+const DIRECTORY: OFlags = OFlags::PATH
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::CLOEXEC);
 
 /// Permission bits that survive: never setuid, setgid or sticky.
 const MODE_MASK: u32 = 0o777;
@@ -34,13 +36,19 @@ pub fn unpack(dir: &Path, tar: impl Read) -> Result<(), Refusal> {
         return Err(Refusal::new(ErrorCode::BadDirectory, message));
     }
     let bad = |error: io::Error| {
-        Refusal::new(ErrorCode::BadDirectory, format!("opening {}: {error}", dir.display()))
+        Refusal::new(
+            ErrorCode::BadDirectory,
+            format!("opening {}: {error}", dir.display()),
+        )
     };
     fs::create_dir_all(dir).map_err(bad)?;
     // The directory itself is the host's choice and may be reached by a link.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let root = rustix::fs::open(dir, flags, Mode::empty()).map_err(|error| bad(error.into()))?;
-    let mut tree = Tree { root, open: Vec::new() };
+    let mut tree = Tree {
+        root,
+        open: Vec::new(),
+    };
     let reading = |error: io::Error| step("reading the archive for", dir, error);
     for entry in Archive::new(tar).entries().map_err(reading)? {
         tree.write(&mut entry.map_err(reading)?)?;
@@ -56,9 +64,14 @@ struct Tree {
 
 impl Tree {
     fn write(&mut self, entry: &mut Entry<'_, impl Read>) -> Result<(), Refusal> {
-        let path = entry.path().map_err(|_| confined("an entry's name is malformed"))?.into_owned();
+        let path = entry
+            .path()
+            .map_err(|_| confined("an entry's name is malformed"))?
+            .into_owned();
         let mut parts = parts(&path)?;
-        let Some(name) = parts.pop() else { return Ok(()) };
+        let Some(name) = parts.pop() else {
+            return Ok(());
+        };
         let kind = entry.header().entry_type();
         let fail = |error: io::Error| step("writing", &path, error);
         match kind {
@@ -74,8 +87,10 @@ impl Tree {
             EntryType::Symlink => {
                 let target = target(entry)?;
                 let parent = self.directory(&parts, &path)?;
-                replace(parent, &name, || rustix::fs::symlinkat(&target, parent, &name))
-                    .map_err(fail)
+                replace(parent, &name, || {
+                    rustix::fs::symlinkat(&target, parent, &name)
+                })
+                .map_err(fail)
             }
             EntryType::Link => {
                 let target = target(entry)?;
@@ -83,7 +98,10 @@ impl Tree {
                 let Some(target_name) = target_parts.pop() else {
                     return Err(confined(&format!("{} links to nothing", path.display())));
                 };
-                let from = self.directory(&target_parts, &target)?.try_clone().map_err(fail)?;
+                let from = self
+                    .directory(&target_parts, &target)?
+                    .try_clone()
+                    .map_err(fail)?;
                 let parent = self.directory(&parts, &path)?;
                 replace(parent, &name, || {
                     rustix::fs::linkat(&from, &target_name, parent, &name, AtFlags::empty())
@@ -100,8 +118,12 @@ impl Tree {
     /// Opens a directory below the root, making what is missing. What the last entry opened is
     /// kept, because entries come sorted.
     fn directory(&mut self, parts: &[OsString], path: &Path) -> Result<&OwnedFd, Refusal> {
-        let common =
-            self.open.iter().zip(parts).take_while(|((open, _), part)| open == *part).count();
+        let common = self
+            .open
+            .iter()
+            .zip(parts)
+            .take_while(|((open, _), part)| open == *part)
+            .count();
         self.open.truncate(common);
         for part in &parts[common..] {
             let parent = self.open.last().map_or(&self.root, |(_, parent)| parent);
@@ -119,7 +141,10 @@ impl Tree {
             })?;
             self.open.push((part.clone(), opened));
         }
-        Ok(self.open.last().map_or(&self.root, |(_, directory)| directory))
+        Ok(self
+            .open
+            .last()
+            .map_or(&self.root, |(_, directory)| directory))
     }
 }
 
@@ -130,7 +155,12 @@ fn parts(path: &Path) -> Result<Vec<OsString>, Refusal> {
         match component {
             Component::Normal(part) => parts.push(part.to_owned()),
             Component::CurDir => {}
-            _ => return Err(confined(&format!("{} leaves the directory", path.display()))),
+            _ => {
+                return Err(confined(&format!(
+                    "{} leaves the directory",
+                    path.display()
+                )));
+            }
         }
     }
     Ok(parts)
@@ -161,8 +191,14 @@ fn file(parent: &OwnedFd, name: &OsString, entry: &mut Entry<'_, impl Read>) -> 
     io::copy(entry, &mut file)?;
     rustix::fs::fchmod(&file, Mode::from(mode(entry, 0o644)))?;
     if let Ok(seconds) = entry.header().mtime() {
-        let time = Timespec { tv_sec: seconds.cast_signed(), tv_nsec: 0 };
-        let times = Timestamps { last_access: time, last_modification: time };
+        let time = Timespec {
+            tv_sec: seconds.cast_signed(),
+            tv_nsec: 0,
+        };
+        let times = Timestamps {
+            last_access: time,
+            last_modification: time,
+        };
         // A date that the file system cannot hold is no reason to lose the file.
         let _ = rustix::fs::futimens(&file, &times);
     }

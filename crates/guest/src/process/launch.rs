@@ -8,6 +8,7 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 
 use nix::{
@@ -15,17 +16,19 @@ use nix::{
     pty::{Winsize, openpty},
 };
 use protocol::{ErrorCode, ProcessSpec, Refusal, WindowSize};
-use tokio::{
-    io::AsyncReadExt as _,
-    net::UnixStream,
-    sync::oneshot,
-};
+use tokio::{io::AsyncReadExt as _, net::UnixStream, sync::oneshot, time::timeout};
 
 use super::source::{self, Sink, Source, Terminal};
-use crate::{reaper::Reaper, supervise::control};
+use crate::{
+    reaper::{Reaper, Supervisor},
+    supervise::control,
+};
 
 /// Where programs are looked up when the environment has no `PATH`.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// How long a start may take; far more than on the busiest machine, and less than the host waits.
+const START_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Capacity of the pipes for output. The default of 64 KiB makes a busy process wait for each
 /// round through the link; the kernel takes memory only for what is in the pipe.
@@ -43,6 +46,7 @@ pub struct Launched {
     pub terminal: Option<Terminal>,
     /// Resolves when the supervisor has ended, and so everything below it.
     pub gone: oneshot::Receiver<()>,
+    pub supervisor: Supervisor,
 }
 
 /// Starts a process under a supervisor, and waits until it runs.
@@ -68,7 +72,11 @@ pub async fn launch(reaper: &Reaper, spec: ProcessSpec) -> Result<Launched, Refu
         .arg0("guest")
         .arg("supervise")
         .arg(theirs.stdin.as_raw_fd().to_string())
-        .arg(if spec.terminal.is_some() { "terminal" } else { "pipes" })
+        .arg(if spec.terminal.is_some() {
+            "terminal"
+        } else {
+            "pipes"
+        })
         .arg(&program)
         .args(&spec.argv)
         .env_clear()
@@ -79,11 +87,19 @@ pub async fn launch(reaper: &Reaper, spec: ProcessSpec) -> Result<Launched, Refu
         .stderr(theirs.stderr)
         .spawn()
         .map_err(cannot)?;
-    let gone = reaper.expect(supervisor.id());
+    let (supervisor, gone) = reaper.expect(supervisor.id());
     drop(theirs.stdin);
 
     let mut report = [0; control::LEN];
-    control.read_exact(&mut report).await.map_err(cannot)?;
+    match timeout(START_TIMEOUT, control.read_exact(&mut report)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(_)) => return Err(cannot(io::Error::other("it was killed while it started"))),
+        Err(_) => {
+            // Stopped, most likely by what it had just started; the reaper sweeps that too.
+            reaper.kill(&supervisor);
+            return Err(cannot(io::ErrorKind::TimedOut.into()));
+        }
+    }
     match control::decode(report) {
         (control::STARTED, pid) => Ok(Launched {
             pid: pid.cast_unsigned(),
@@ -93,6 +109,7 @@ pub async fn launch(reaper: &Reaper, spec: ProcessSpec) -> Result<Launched, Refu
             stderr: ours.stderr,
             terminal: ours.terminal,
             gone,
+            supervisor,
         }),
         (_, number) => Err(cannot(io::Error::from_raw_os_error(number))),
     }
@@ -135,7 +152,9 @@ fn find(program: &str, cwd: &Path, path: &str) -> Result<PathBuf, Refusal> {
     let candidates: Vec<PathBuf> = if program.contains('/') {
         vec![cwd.join(program)]
     } else {
-        path.split(':').map(|directory| cwd.join(directory).join(program)).collect()
+        path.split(':')
+            .map(|directory| cwd.join(directory).join(program))
+            .collect()
     };
     if let Some(found) = candidates.iter().find(|candidate| executable(candidate)) {
         return Ok(found.clone());
@@ -145,9 +164,10 @@ fn find(program: &str, cwd: &Path, path: &str) -> Result<PathBuf, Refusal> {
             ErrorCode::NotExecutable,
             format!("{} is not executable", found.display()),
         )),
-        None if program.contains('/') => {
-            Err(Refusal::new(ErrorCode::NotFound, format!("{program} is not there")))
-        }
+        None if program.contains('/') => Err(Refusal::new(
+            ErrorCode::NotFound,
+            format!("{program} is not there"),
+        )),
         None => Err(Refusal::new(
             ErrorCode::NotFound,
             format!("{program} is in no directory of PATH {path}"),
@@ -156,7 +176,8 @@ fn find(program: &str, cwd: &Path, path: &str) -> Result<PathBuf, Refusal> {
 }
 
 fn executable(path: &Path) -> bool {
-    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    path.metadata()
+        .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 struct Ours {
@@ -174,7 +195,12 @@ struct Theirs {
 
 fn ends(terminal: Option<WindowSize>) -> io::Result<(Ours, Theirs)> {
     let Some(size) = terminal else { return pipes() };
-    let size = Winsize { ws_row: size.rows, ws_col: size.cols, ws_xpixel: 0, ws_ypixel: 0 };
+    let size = Winsize {
+        ws_row: size.rows,
+        ws_col: size.cols,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
     let pty = openpty(Some(&size), None)?;
     for end in [&pty.master, &pty.slave] {
         fcntl(end.as_raw_fd(), FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
@@ -185,7 +211,12 @@ fn ends(terminal: Option<WindowSize>) -> io::Result<(Ours, Theirs)> {
         stderr: pty.slave,
     };
     let (stdin, stdout, terminal) = source::terminal(pty.master)?;
-    let ours = Ours { stdin, stdout, stderr: None, terminal: Some(terminal) };
+    let ours = Ours {
+        stdin,
+        stdout,
+        stderr: None,
+        terminal: Some(terminal),
+    };
     Ok((ours, theirs))
 }
 

@@ -17,7 +17,9 @@ use std::{
 
 use bytes::BytesMut;
 use nix::sys::signal::Signal;
-use protocol::{Exit, Frame as _, FrameDecoder, GuestFrame, HEADER_LEN, HostFrame, STDIN_WINDOW, kind};
+use protocol::{
+    Exit, Frame as _, FrameDecoder, GuestFrame, HEADER_LEN, HostFrame, STDIN_WINDOW, kind,
+};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     net::unix::{OwnedReadHalf, OwnedWriteHalf},
@@ -30,6 +32,7 @@ use super::{
     source::{Sink, Source, Terminal},
 };
 use crate::{
+    reaper::Reaper,
     supervise::control,
     wire::{LINGER, Stream, discard, read_frame},
 };
@@ -72,23 +75,48 @@ impl Input {
 }
 
 /// Carries a process's streams until it has ended or the host drops it, which kills it.
-pub async fn pump(stream: Stream, launched: Launched) {
-    let Launched { control, stdin, stdout, stderr, terminal, gone, .. } = launched;
+pub async fn pump(reaper: &Reaper, stream: Stream, launched: Launched) {
+    let Launched {
+        control,
+        stdin,
+        stdout,
+        stderr,
+        terminal,
+        mut gone,
+        supervisor,
+        ..
+    } = launched;
     let (mut from_host, mut to_host) = stream.split();
     let (reports, mut commands) = control.into_split();
     let input = Input::default();
+    let wake = || reaper.wake(&supervisor);
     let ended = {
-        let output = Output { to_host: &mut to_host, stdout, stderr, input: &input };
+        let output = Output {
+            to_host: &mut to_host,
+            stdout,
+            stderr,
+            input: &input,
+        };
         tokio::select! {
-            // Returning drops the supervisor's control socket, and it kills everything.
-            () = frames(&mut from_host, &input, &mut commands, terminal) => return,
-            sent = output.run(ending(reports, gone)) => sent,
+            () = frames(&mut from_host, &input, &mut commands, terminal, &wake) => None,
+            sent = output.run(ending(reports, &mut gone)) => Some(sent),
             never = feed(&input, stdin) => match never {},
         }
     };
-    if ended.is_ok() && to_host.shutdown().await.is_ok() {
+    // Without its control socket the supervisor kills what is left, if anything is.
+    drop(commands);
+    if let Some(Ok(())) = ended
+        && to_host.shutdown().await.is_ok()
+    {
         // The host may still be sending; it must not be left waiting for room.
         let _ = timeout(LINGER, discard(&mut from_host)).await;
+    }
+    drop((from_host, to_host));
+    if !matches!(
+        gone.try_recv(),
+        Ok(()) | Err(oneshot::error::TryRecvError::Closed)
+    ) {
+        reaper.see_off(&supervisor, &mut gone).await;
     }
 }
 
@@ -98,6 +126,7 @@ async fn frames(
     input: &Input,
     commands: &mut OwnedWriteHalf,
     terminal: Option<Terminal>,
+    wake: &impl Fn(),
 ) {
     let mut decoder = FrameDecoder::<HostFrame>::default();
     while let Some(frame) = read_frame(from_host, &mut decoder).await {
@@ -131,6 +160,7 @@ async fn frames(
         };
         // Fails when the supervisor has ended, and then there is nothing to signal.
         let _ = commands.write_all(&command).await;
+        wake();
     }
 }
 
@@ -167,15 +197,24 @@ async fn feed(input: &Input, stdin: Sink) -> std::convert::Infallible {
 }
 
 /// Waits for the end of the process and of everything it started.
-async fn ending(mut reports: OwnedReadHalf, gone: oneshot::Receiver<()>) -> Exit {
+async fn ending(mut reports: OwnedReadHalf, gone: &mut oneshot::Receiver<()>) -> Exit {
     let mut report = [0; control::LEN];
     let exit = match reports.read_exact(&mut report).await {
         Ok(_) => match control::decode(report) {
-            (control::EXITED, code) => Exit { code: Some(code), signal: None },
-            (_, signal) => Exit { code: None, signal: Some(signal) },
+            (control::EXITED, code) => Exit {
+                code: Some(code),
+                signal: None,
+            },
+            (_, signal) => Exit {
+                code: None,
+                signal: Some(signal),
+            },
         },
         // Somebody inside killed the supervisor; the reaper kills what was below it.
-        Err(_) => Exit { code: None, signal: Some(Signal::SIGKILL as i32) },
+        Err(_) => Exit {
+            code: None,
+            signal: Some(Signal::SIGKILL as i32),
+        },
     };
     let _ = timeout(LEFTOVERS, gone).await;
     exit

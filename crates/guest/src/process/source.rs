@@ -22,7 +22,12 @@ pub struct Terminal(OwnedFd);
 
 impl Terminal {
     pub fn resize(&self, size: WindowSize) {
-        let size = Winsize { ws_row: size.rows, ws_col: size.cols, ws_xpixel: 0, ws_ypixel: 0 };
+        let size = Winsize {
+            ws_row: size.rows,
+            ws_col: size.cols,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
         // Fails only when the terminal is gone, and then nobody looks at it.
         let _ = tcsetwinsize(&self.0, size);
     }
@@ -30,10 +35,20 @@ impl Terminal {
 
 /// Parts the master of a terminal.
 pub fn terminal(master: OwnedFd) -> io::Result<(Sink, Source, Terminal)> {
-    fcntl(master.as_raw_fd(), FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK))?;
+    fcntl(
+        master.as_raw_fd(),
+        FcntlArg::F_SETFL(OFlag::O_RDWR | OFlag::O_NONBLOCK),
+    )?;
     let sink = pipe::Sender::from_owned_fd_unchecked(master.try_clone()?)?;
     let source = pipe::Receiver::from_owned_fd_unchecked(master.try_clone()?)?;
-    Ok((Sink { pipe: sink, terminal: true }, Source(source), Terminal(master)))
+    Ok((
+        Sink {
+            pipe: sink,
+            terminal: true,
+        },
+        Source(source),
+        Terminal(master),
+    ))
 }
 
 /// Where output comes from.
@@ -70,7 +85,10 @@ pub struct Sink {
 
 impl Sink {
     pub fn pipe(end: OwnedFd) -> io::Result<Self> {
-        Ok(Self { pipe: pipe::Sender::from_owned_fd(end)?, terminal: false })
+        Ok(Self {
+            pipe: pipe::Sender::from_owned_fd(end)?,
+            terminal: false,
+        })
     }
 
     /// Waits for room and writes a part. May be cancelled without loss.

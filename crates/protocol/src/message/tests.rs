@@ -14,14 +14,26 @@ fn spec() -> ProcessSpec {
 
 fn opens() -> Vec<Open> {
     vec![
-        Open::Hello { generations: vec![1, 2] },
+        Open::Hello {
+            generations: vec![1, 2],
+        },
         Open::Spawn(spec()),
         Open::Dial { port: 80 },
-        Open::Listen { port: 0, tag: "model".into() },
-        Open::Unpack { dir: "/workspace".into() },
-        Open::Pack { paths: vec![".".into()], base: "/workspace".into() },
+        Open::Listen {
+            port: 0,
+            tag: "model".into(),
+        },
+        Open::Unpack {
+            dir: "/workspace".into(),
+        },
+        Open::Pack {
+            paths: vec![".".into()],
+            base: "/workspace".into(),
+        },
         Open::Stats,
-        Open::Accepted { tag: "model".into() },
+        Open::Accepted {
+            tag: "model".into(),
+        },
     ]
 }
 
@@ -39,7 +51,12 @@ fn every_open_survives_the_wire() {
 fn the_list_of_known_opens_is_complete() {
     let names: Vec<String> = opens()
         .iter()
-        .map(|open| serde_json::to_value(open).unwrap()["open"].as_str().unwrap().to_owned())
+        .map(|open| {
+            serde_json::to_value(open).unwrap()["open"]
+                .as_str()
+                .unwrap()
+                .to_owned()
+        })
         .collect();
     assert_eq!(names, KNOWN);
 }
@@ -52,37 +69,62 @@ fn an_unknown_field_is_ignored() {
 
 #[test]
 fn an_unknown_open_is_told_from_nonsense() {
-    assert_eq!(decode_open(br#"{"open":"fly"}"#).unwrap_err().code, ErrorCode::Unsupported);
-    assert_eq!(decode_open(br#"{"open":"dial"}"#).unwrap_err().code, ErrorCode::BadRequest);
+    assert_eq!(
+        decode_open(br#"{"open":"fly"}"#).unwrap_err().code,
+        ErrorCode::Unsupported
+    );
+    assert_eq!(
+        decode_open(br#"{"open":"dial"}"#).unwrap_err().code,
+        ErrorCode::BadRequest
+    );
     assert_eq!(decode_open(b"[]").unwrap_err().code, ErrorCode::BadRequest);
-    assert_eq!(decode_open(b"\xff").unwrap_err().code, ErrorCode::BadRequest);
+    assert_eq!(
+        decode_open(b"\xff").unwrap_err().code,
+        ErrorCode::BadRequest
+    );
 }
 
 #[test]
 fn an_unknown_error_code_is_tolerated() {
     let answer = br#"{"opened":"err","code":"moon_phase","message":"m"}"#;
-    let Opened::Err(refusal) = serde_json::from_slice(answer).unwrap() else { panic!() };
+    let Opened::Err(refusal) = serde_json::from_slice(answer).unwrap() else {
+        panic!()
+    };
     assert_eq!(refusal.code, ErrorCode::Unknown);
 }
 
 #[test]
 fn stats_of_an_older_guest_have_defaults() {
     let stats: Stats = serde_json::from_str(r#"{"processes":2}"#).unwrap();
-    assert_eq!(stats, Stats { processes: 2, ..Stats::default() });
+    assert_eq!(
+        stats,
+        Stats {
+            processes: 2,
+            ..Stats::default()
+        }
+    );
 }
 
 #[test]
 fn debug_of_a_process_hides_values() {
     let shown = format!("{:?}", Open::Spawn(spec()));
-    assert!(shown.contains("KEY") && !shown.contains("v\u{e9}"), "{shown}");
+    assert!(
+        shown.contains("KEY") && !shown.contains("v\u{e9}"),
+        "{shown}"
+    );
 }
 
 #[test]
 fn a_long_message_is_refused_before_its_body() {
     let mut decoder = MessageDecoder::default();
     decoder.push(&(MESSAGE_MAX as u32 + 1).to_be_bytes());
-    assert!(matches!(decoder.next::<Open>(), Err(MessageError::TooLong { .. })));
-    let long = Open::Unpack { dir: "x".repeat(MESSAGE_MAX) };
+    assert!(matches!(
+        decoder.next_message::<Open>(),
+        Err(MessageError::TooLong { .. })
+    ));
+    let long = Open::Unpack {
+        dir: "x".repeat(MESSAGE_MAX),
+    };
     assert!(matches!(encode(&long), Err(MessageError::TooLong { .. })));
 }
 
@@ -97,7 +139,7 @@ proptest! {
             let (piece, left) = rest.split_at(sizes.next().unwrap().min(rest.len()));
             decoder.push(piece);
             rest = left;
-            if let Some(decoded) = decoder.next::<Open>().unwrap() {
+            if let Some(decoded) = decoder.next_message::<Open>().unwrap() {
                 break decoded;
             }
             prop_assert!(decoder.wanted() > 0 && !rest.is_empty());
@@ -116,7 +158,7 @@ proptest! {
             decoder.push(piece);
             rest = left;
         }
-        prop_assert_eq!(decoder.next::<Open>().unwrap(), Some(Open::Stats));
+        prop_assert_eq!(decoder.next_message::<Open>().unwrap(), Some(Open::Stats));
         prop_assert_eq!(rest, &tail[..]);
     }
 
@@ -125,6 +167,6 @@ proptest! {
         let _ = decode_open(&bytes);
         let mut decoder = MessageDecoder::default();
         decoder.push(&bytes);
-        let _ = decoder.next::<Opened>();
+        let _ = decoder.next_message::<Opened>();
     }
 }

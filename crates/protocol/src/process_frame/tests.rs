@@ -46,7 +46,7 @@ fn through<F: Frame>(frames: &[F], sizes: &[usize]) -> Vec<F> {
         let (piece, left) = rest.split_at((*size).min(rest.len()));
         decoder.push(piece);
         rest = left;
-        while let Some(frame) = decoder.next().unwrap() {
+        while let Some(frame) = decoder.next_frame().unwrap() {
             out.push(frame);
         }
         if rest.is_empty() {
@@ -86,10 +86,10 @@ proptest! {
     fn garbage_is_an_error_and_never_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let mut host = FrameDecoder::<HostFrame>::default();
         host.push(&bytes);
-        while let Ok(Some(_)) = host.next() {}
+        while let Ok(Some(_)) = host.next_frame() {}
         let mut guest = FrameDecoder::<GuestFrame>::default();
         guest.push(&bytes);
-        while let Ok(Some(_)) = guest.next() {}
+        while let Ok(Some(_)) = guest.next_frame() {}
     }
 }
 
@@ -97,17 +97,24 @@ proptest! {
 fn a_long_frame_is_refused_before_its_payload_and_for_ever() {
     let mut decoder = FrameDecoder::<HostFrame>::default();
     decoder.push(&crate::header(kind::STDIN, PAYLOAD_MAX + 1));
-    let error = FrameError::TooLong { kind: kind::STDIN, len: PAYLOAD_MAX + 1, max: PAYLOAD_MAX };
-    assert_eq!(decoder.next(), Err(error.clone()));
+    let error = FrameError::TooLong {
+        kind: kind::STDIN,
+        len: PAYLOAD_MAX + 1,
+        max: PAYLOAD_MAX,
+    };
+    assert_eq!(decoder.next_frame(), Err(error.clone()));
     decoder.push(&crate::header(kind::STDIN_EOF, 0));
-    assert_eq!(decoder.next(), Err(error));
+    assert_eq!(decoder.next_frame(), Err(error));
 }
 
 #[test]
 fn a_frame_of_the_other_direction_is_unknown() {
     let mut decoder = FrameDecoder::<HostFrame>::default();
     decoder.push(&crate::header(kind::STDOUT, 0));
-    assert_eq!(decoder.next(), Err(FrameError::UnknownKind { kind: kind::STDOUT }));
+    assert_eq!(
+        decoder.next_frame(),
+        Err(FrameError::UnknownKind { kind: kind::STDOUT })
+    );
 }
 
 #[test]
@@ -115,13 +122,19 @@ fn a_payload_of_the_wrong_size_is_refused() {
     let mut decoder = FrameDecoder::<HostFrame>::default();
     decoder.push(&crate::header(kind::SIGNAL, 3));
     decoder.push(&[0; 3]);
-    assert_eq!(decoder.next(), Err(FrameError::BadPayload { kind: kind::SIGNAL, len: 3 }));
+    assert_eq!(
+        decoder.next_frame(),
+        Err(FrameError::BadPayload {
+            kind: kind::SIGNAL,
+            len: 3
+        })
+    );
 }
 
 #[test]
 fn a_stream_that_ends_inside_a_frame_is_noticed() {
     let mut decoder = FrameDecoder::<GuestFrame>::default();
     decoder.push(&[kind::STDOUT, 0]);
-    assert_eq!(decoder.next(), Ok(None));
+    assert_eq!(decoder.next_frame(), Ok(None));
     assert_eq!(decoder.finish(), Err(FrameError::Truncated));
 }

@@ -44,7 +44,7 @@ pub(super) async fn send(
 async fn answer(stream: &mut LinkStream) -> Result<(), LinkError> {
     let mut decoder = FrameDecoder::<ArchiveFrame>::default();
     loop {
-        match decoder.next()? {
+        match decoder.next_frame()? {
             Some(ArchiveFrame::End) => return Ok(()),
             Some(ArchiveFrame::Failed(refusal)) => return Err(LinkError::Refused(refusal)),
             Some(ArchiveFrame::Data(_)) => return Err(LinkError::UnexpectedAnswer),
@@ -68,7 +68,12 @@ pub struct Packed {
 
 impl Packed {
     pub(super) fn new(stream: LinkStream) -> Self {
-        Self { stream, decoder: FrameDecoder::default(), current: Bytes::new(), ended: false }
+        Self {
+            stream,
+            decoder: FrameDecoder::default(),
+            current: Bytes::new(),
+            ended: false,
+        }
     }
 }
 
@@ -88,7 +93,7 @@ impl AsyncRead for Packed {
             if this.ended {
                 return Poll::Ready(Ok(()));
             }
-            match this.decoder.next().map_err(io::Error::other)? {
+            match this.decoder.next_frame().map_err(io::Error::other)? {
                 Some(ArchiveFrame::Data(bytes)) => this.current = bytes,
                 Some(ArchiveFrame::End) => this.ended = true,
                 Some(ArchiveFrame::Failed(refusal)) => {

@@ -37,19 +37,22 @@ impl Incoming {
 }
 
 /// Learns what a stream is for, agrees, and queues it. Drops it when the guest talks nonsense.
-pub(super) async fn shake_hands(
-    mut stream: LinkStream,
-    accepted: mpsc::Sender<LinkStreamWithTag>,
-) {
-    let Ok(Ok(body)) = timeout(OPEN_TIMEOUT, read_message(&mut stream)).await else { return };
+pub(super) async fn shake_hands(mut stream: LinkStream, accepted: mpsc::Sender<LinkStreamWithTag>) {
+    let Ok(Ok(body)) = timeout(OPEN_TIMEOUT, read_message(&mut stream)).await else {
+        return;
+    };
     let (answer, tag) = match protocol::decode_open(&body) {
         Ok(Open::Accepted { tag }) => (Opened::Ok, Some(tag)),
         Ok(_) => (refusal("this is for the host to ask"), None),
         Err(refusal) => (Opened::Err(refusal), None),
     };
     // Room in the queue first: the guest takes our yes to mean that somebody will serve it.
-    let Ok(slot) = accepted.reserve().await else { return };
-    let Ok(answer) = protocol::encode(&answer) else { return };
+    let Ok(slot) = accepted.reserve().await else {
+        return;
+    };
+    let Ok(answer) = protocol::encode(&answer) else {
+        return;
+    };
     if stream.write_all(&answer).await.is_err() {
         return;
     }

@@ -98,7 +98,13 @@ impl Link {
         })
         .abort_handle();
         let permits = Arc::new(Semaphore::new(HOST_STREAMS_MAX));
-        let link = Arc::new(Self { wishes, lingering, permits, alive, task });
+        let link = Arc::new(Self {
+            wishes,
+            lingering,
+            permits,
+            alive,
+            task,
+        });
         let incoming = Incoming::new(incoming, link.clone());
         (link, incoming)
     }
@@ -128,27 +134,41 @@ impl Link {
         let message = protocol::encode(open)?;
         let ask = async {
             let mut stream = self.stream().await?;
-            stream.write_all(&message).await.map_err(|_| LinkError::Ended)?;
+            stream
+                .write_all(&message)
+                .await
+                .map_err(|_| LinkError::Ended)?;
             let answer = read_message(&mut stream).await?;
             Ok((stream, protocol::decode_opened(&answer)?))
         };
         match timeout(ANSWER_TIMEOUT, ask).await {
-            Err(_) => Err(LinkError::Timeout { seconds: ANSWER_TIMEOUT.as_secs() }),
+            Err(_) => Err(LinkError::Timeout {
+                seconds: ANSWER_TIMEOUT.as_secs(),
+            }),
             Ok(Ok((_, Opened::Err(refusal)))) => Err(LinkError::Refused(refusal)),
             Ok(result) => result,
         }
     }
 
     async fn stream(self: &Arc<Self>) -> Result<LinkStream, LinkError> {
-        let permit = self
-            .permits
-            .clone()
-            .try_acquire_owned()
-            .map_err(|_| LinkError::TooManyStreams { max: HOST_STREAMS_MAX })?;
+        let permit =
+            self.permits
+                .clone()
+                .try_acquire_owned()
+                .map_err(|_| LinkError::TooManyStreams {
+                    max: HOST_STREAMS_MAX,
+                })?;
         let (answer, stream) = oneshot::channel();
-        self.wishes.send(answer).await.map_err(|_| LinkError::Ended)?;
+        self.wishes
+            .send(answer)
+            .await
+            .map_err(|_| LinkError::Ended)?;
         let stream = stream.await.map_err(|_| LinkError::Ended)??;
-        Ok(LinkStream::new(stream, self.lingering.clone(), Keep::ours(self.clone(), permit)))
+        Ok(LinkStream::new(
+            stream,
+            self.lingering.clone(),
+            Keep::ours(self.clone(), permit),
+        ))
     }
 }
 
@@ -160,12 +180,18 @@ pub(super) struct Keep {
 
 impl Keep {
     fn ours(link: Arc<Link>, permit: OwnedSemaphorePermit) -> Self {
-        Self { link: Some(link), _permit: Some(permit) }
+        Self {
+            link: Some(link),
+            _permit: Some(permit),
+        }
     }
 
     /// For a stream that the guest opened; the link is added when somebody takes it.
     pub(super) fn theirs() -> Self {
-        Self { link: None, _permit: None }
+        Self {
+            link: None,
+            _permit: None,
+        }
     }
 
     pub(super) fn hold(&mut self, link: Arc<Link>) {
@@ -240,7 +266,8 @@ impl Driver {
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(error.to_string()),
                 Poll::Ready(Some(Ok(stream))) => {
                     let stream = LinkStream::new(stream, self.lingering.clone(), Keep::theirs());
-                    self.tasks.spawn(incoming::shake_hands(stream, self.accepted.clone()));
+                    self.tasks
+                        .spawn(incoming::shake_hands(stream, self.accepted.clone()));
                     // Registers the new task's waker with the set.
                     while let Poll::Ready(Some(_)) = self.tasks.poll_join_next(cx) {}
                 }

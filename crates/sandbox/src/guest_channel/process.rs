@@ -34,7 +34,10 @@ impl Process {
     pub(super) async fn start(stream: LinkStream) -> Result<Self, LinkError> {
         let (reader, writer) = tokio::io::split(stream);
         let shared = Arc::new(Shared {
-            writer: Mutex::new(Writer { stream: writer, pending: BytesMut::new() }),
+            writer: Mutex::new(Writer {
+                stream: writer,
+                pending: BytesMut::new(),
+            }),
             reader: Mutex::new(Reader {
                 stream: reader,
                 decoder: FrameDecoder::default(),
@@ -43,7 +46,10 @@ impl Process {
                 started: None,
                 exited: false,
             }),
-            stdin: StdMutex::new(Stdin { credit: STDIN_WINDOW, ended: false }),
+            stdin: StdMutex::new(Stdin {
+                credit: STDIN_WINDOW,
+                ended: false,
+            }),
             changed: Notify::new(),
         });
         let pid = {
@@ -65,7 +71,14 @@ impl Process {
 
     /// Parts it, so that one task can write while another reads.
     pub fn split(self) -> (ProcessInput, ProcessOutput) {
-        (ProcessInput { shared: self.shared.clone() }, ProcessOutput { shared: self.shared })
+        (
+            ProcessInput {
+                shared: self.shared.clone(),
+            },
+            ProcessOutput {
+                shared: self.shared,
+            },
+        )
     }
 }
 
@@ -88,7 +101,9 @@ impl ProcessInput {
                 continue;
             }
             let (piece, rest) = bytes.split_at(len);
-            writer.pending.extend_from_slice(&protocol::header(protocol::kind::STDIN, len));
+            writer
+                .pending
+                .extend_from_slice(&protocol::header(protocol::kind::STDIN, len));
             writer.pending.extend_from_slice(piece);
             bytes = rest;
             writer.flush().await?;
@@ -261,7 +276,7 @@ impl Shared {
     }
 
     fn sort(&self, reader: &mut Reader) -> Result<(), LinkError> {
-        while let Some(frame) = reader.decoder.next()? {
+        while let Some(frame) = reader.decoder.next_frame()? {
             let output = match frame {
                 GuestFrame::Started { pid } => {
                     reader.started = Some(pid);

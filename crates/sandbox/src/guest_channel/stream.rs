@@ -66,7 +66,15 @@ impl LinkStream {
         let waker = Waker::from(wakers.clone());
         let io = Some(stream.compat());
         let (half_closed, read_to_end) = (false, false);
-        Self { io, wakers, waker, half_closed, read_to_end, lingering, keep: Some(keep) }
+        Self {
+            io,
+            wakers,
+            waker,
+            half_closed,
+            read_to_end,
+            lingering,
+            keep: Some(keep),
+        }
     }
 
     pub(super) fn hold(&mut self, link: Arc<Link>) {

@@ -23,9 +23,13 @@ async fn a_tree_goes_out_and_in_again_unchanged() {
         && echo x > 'name with blanks' && ln -s /usr/bin/env link && chmod 700 deep && touch empty";
     assert!(inside.sh(make).await.exit.success());
     let mut tar = Vec::new();
-    let mut packed = soon(inside.guest.pack("/workspace", vec!["t".into()])).await.unwrap();
+    let mut packed = soon(inside.guest.pack("/workspace", vec!["t".into()]))
+        .await
+        .unwrap();
     soon(packed.read_to_end(&mut tar)).await.unwrap();
-    soon(inside.guest.unpack("/workspace/copy", &tar[..])).await.unwrap();
+    soon(inside.guest.unpack("/workspace/copy", &tar[..]))
+        .await
+        .unwrap();
     let compare = "diff -r --no-dereference /workspace/t /workspace/copy/t && cd /workspace/copy/t \
         && stat -c %a deep && readlink link";
     assert_eq!(inside.sh(compare).await.text(), "700\n/usr/bin/env");
@@ -37,7 +41,9 @@ async fn an_archive_that_leaves_its_directory_is_refused() {
     for name in ["../evil", "/tmp/evil"] {
         let tar = archive(name, &vec![b'x'; 2_000_000]);
         let refused = soon(inside.guest.unpack("/tmp/dir", &tar[..])).await;
-        let Err(LinkError::Refused(refusal)) = refused else { panic!("{name} was unpacked") };
+        let Err(LinkError::Refused(refusal)) = refused else {
+            panic!("{name} was unpacked")
+        };
         assert_eq!(refusal.code, ErrorCode::Confined);
         assert!(!inside.sh("test -e /tmp/evil").await.exit.success());
     }
@@ -83,7 +89,9 @@ async fn what_is_not_there_cannot_be_packed() {
         ("/workspace", "../usr", ErrorCode::Confined),
     ] {
         let refused = soon(inside.guest.pack(base, vec![path.into()])).await;
-        let Err(LinkError::Refused(refusal)) = refused else { panic!("{base} {path}") };
+        let Err(LinkError::Refused(refusal)) = refused else {
+            panic!("{base} {path}")
+        };
         assert_eq!(refusal.code, code);
     }
 }

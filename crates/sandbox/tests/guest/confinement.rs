@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use crate::inside::{Inside, below, inside, ready, sh};
+use sandbox::guest_channel::{ProcessSpec, WindowSize};
+
+use crate::inside::{Inside, below, eventually, inside, ready, sh, spec};
 
 async fn status(inside: &Inside, script: &str) -> (String, String) {
     let done = inside.sh(script).await;
@@ -12,12 +14,26 @@ async fn status(inside: &Inside, script: &str) -> (String, String) {
 #[tokio::test]
 async fn the_filter_is_on_and_privileges_are_off() {
     let Some(inside) = inside().await else { return };
-    let (text, _) = status(&inside, "grep -E '^(Seccomp|NoNewPrivs|CapEff|CapBnd|SigIgn|SigBlk):' /proc/self/status; ulimit -c").await;
+    let (text, _) = status(
+        &inside,
+        "grep -E '^(Seccomp|NoNewPrivs|CapEff|CapBnd|SigBlk):' /proc/self/status; ulimit -c",
+    )
+    .await;
     let lines: Vec<String> = text.split_whitespace().map(str::to_owned).collect();
     let zero = "0000000000000000";
-    let expected =
-        ["SigBlk:", zero, "SigIgn:", zero, "CapEff:", zero, "CapBnd:", zero, "NoNewPrivs:", "1",
-         "Seccomp:", "2", "0"];
+    let expected = [
+        "SigBlk:",
+        zero,
+        "CapEff:",
+        zero,
+        "CapBnd:",
+        zero,
+        "NoNewPrivs:",
+        "1",
+        "Seccomp:",
+        "2",
+        "0",
+    ];
     assert_eq!(lines, expected);
 }
 
@@ -67,9 +83,24 @@ async fn dangerous_calls_are_refused_and_unknown_ones_are_not_there() {
     }
     let done = inside.sh(&format!("perl -e '{CALLS}'")).await;
     let refused = [
-        "unshare", "unshare-none", "mount", "umount2", "setns", "ptrace", "process_vm_readv",
-        "bpf", "perf_event_open", "userfaultfd", "keyctl", "io_uring_setup", "open_by_handle_at",
-        "init_module", "kexec_load", "pivot_root", "clone-newuser", "clone-newns",
+        "unshare",
+        "unshare-none",
+        "mount",
+        "umount2",
+        "setns",
+        "ptrace",
+        "process_vm_readv",
+        "bpf",
+        "perf_event_open",
+        "userfaultfd",
+        "keyctl",
+        "io_uring_setup",
+        "open_by_handle_at",
+        "init_module",
+        "kexec_load",
+        "pivot_root",
+        "clone-newuser",
+        "clone-newns",
     ];
     let mut expected: Vec<String> = refused.iter().map(|name| format!("{name} 1")).collect();
     expected.extend(["clone3 38".to_owned(), "unknown 38".to_owned()]);
@@ -90,17 +121,39 @@ async fn dangerous_calls_are_refused_and_unknown_ones_are_not_there() {
 async fn the_usual_programs_work() {
     let Some(inside) = inside().await else { return };
     let scripts = [
-        ("python3", "/usr/bin/python3 -c 'import subprocess, threading, socket, json; \
+        (
+            "python3",
+            "/usr/bin/python3 -c 'import subprocess, threading, socket, json; \
           t = threading.Thread(target=lambda: None); t.start(); t.join(); \
-          print(subprocess.check_output([\"echo\", \"fine\"]).decode())'"),
-        ("node", "node -e 'require(\"child_process\").exec(\"echo fine\", (e, out) => console.log(out)); \
-          require(\"os\").networkInterfaces()'"),
-        ("git", "cd /workspace && git init -q r && cd r && git -c user.name=a -c user.email=b commit -q --allow-empty -m m \
-          && git log --format=%s | sed s/m/fine/"),
+          print(subprocess.check_output([\"echo\", \"fine\"]).decode())'",
+        ),
+        (
+            "node",
+            "node -e 'require(\"child_process\").exec(\"echo fine\", (e, out) => console.log(out)); \
+          require(\"os\").networkInterfaces()'",
+        ),
+        (
+            "git",
+            "cd /workspace && git init -q r && cd r && git -c user.name=a -c user.email=b commit -q --allow-empty -m m \
+          && git log --format=%s | sed s/m/fine/",
+        ),
         ("perl", "perl -e 'print \"fine\"'"),
+        // Given by HOSTEL_TEST_CLAUDE. Nothing answers on the port, so it starts in full and then
+        // says that it cannot reach its model.
+        (
+            "/claude",
+            "ANTHROPIC_BASE_URL=http://127.0.0.1:9 ANTHROPIC_API_KEY=sk-none \
+          CLAUDE_CODE_MAX_RETRIES=0 CLAUDE_CONFIG_DIR=/tmp/c timeout 50 /claude -p hello </dev/null 2>&1 \
+          | grep -qi 'connect' && echo fine",
+        ),
     ];
     for (program, script) in scripts {
-        if !inside.sh(&format!("command -v {program}")).await.exit.success() {
+        if !inside
+            .sh(&format!("command -v {program}"))
+            .await
+            .exit
+            .success()
+        {
             eprintln!("skipped: {program} is not installed");
             continue;
         }
@@ -112,8 +165,22 @@ async fn the_usual_programs_work() {
 #[tokio::test]
 async fn a_process_has_its_three_descriptors_and_no_more() {
     let Some(inside) = inside().await else { return };
-    let (text, _) = status(&inside, "ls /proc/$$/fd | tr '\\n' ' '").await;
-    assert_eq!(text, "0 1 2");
+    let terminal = Some(WindowSize { rows: 24, cols: 80 });
+    for asked in [
+        spec(&["sleep", "1000"]),
+        ProcessSpec {
+            terminal,
+            ..spec(&["sleep", "1000"])
+        },
+    ] {
+        let process = inside.spawn(asked).await;
+        let list = format!("ls /proc/{}/fd | tr '\\n' ' '", process.pid());
+        // With a terminal, the program follows a moment later.
+        eventually("it has its three descriptors", async || {
+            inside.sh(&list).await.text() == "0 1 2"
+        })
+        .await;
+    }
 }
 
 #[tokio::test]
@@ -121,7 +188,9 @@ async fn nobody_looks_into_the_guest_or_a_supervisor() {
     let Some(inside) = inside().await else { return };
     for pid in ["1", "$PPID"] {
         for file in ["fd/0", "mem", "environ", "maps"] {
-            let done = inside.sh(&format!("head -c 1 /proc/{pid}/{file} >/dev/null")).await;
+            let done = inside
+                .sh(&format!("head -c 1 /proc/{pid}/{file} >/dev/null"))
+                .await;
             assert!(!done.exit.success(), "/proc/{pid}/{file} was read");
         }
     }

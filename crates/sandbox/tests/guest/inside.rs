@@ -40,7 +40,11 @@ pub async fn inside() -> Option<Inside> {
     let stream = UnixStream::from_std(stream).unwrap();
     let connected = soon(Guest::connect(Box::new(stream))).await;
     let (guest, incoming) = connected.unwrap();
-    Some(Inside { guest, incoming, holder })
+    Some(Inside {
+        guest,
+        incoming,
+        holder,
+    })
 }
 
 /// Starts the guest without a word on the link.
@@ -51,14 +55,37 @@ pub fn start() -> Option<(std::os::unix::net::UnixStream, Child)> {
     }
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
     let mut command = Command::new("bwrap");
-    command.args(["--unshare-all", "--die-with-parent", "--uid", "1000", "--gid", "1000"]);
-    command.args(["--cap-drop", "ALL", "--clearenv", "--as-pid-1", "--proc", "/proc"]);
+    command.args([
+        "--unshare-all",
+        "--die-with-parent",
+        "--uid",
+        "1000",
+        "--gid",
+        "1000",
+    ]);
+    command.args([
+        "--cap-drop",
+        "ALL",
+        "--clearenv",
+        "--as-pid-1",
+        "--proc",
+        "/proc",
+    ]);
     command.args(["--dev", "/dev", "--tmpfs", "/tmp", "--tmpfs", "/workspace"]);
     for directory in ["/usr", "/bin", "/sbin", "/lib", "/lib64"] {
         command.args(["--ro-bind-try", directory, directory]);
     }
-    command.arg("--ro-bind").arg(program()).args(["/guest", "--chdir", "/", "/guest"]);
-    let holder = command.stdin(Stdio::from(OwnedFd::from(theirs))).spawn().unwrap();
+    if let Some(claude) = std::env::var_os("HOSTEL_TEST_CLAUDE") {
+        command.arg("--ro-bind").arg(claude).arg("/claude");
+    }
+    command
+        .arg("--ro-bind")
+        .arg(program())
+        .args(["/guest", "--chdir", "/", "/guest"]);
+    let holder = command
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .spawn()
+        .unwrap();
     Some((ours, holder))
 }
 
@@ -81,7 +108,9 @@ impl Inside {
     /// The guest's process id outside.
     pub fn pid(&self) -> u32 {
         let holder = self.holder.id();
-        *children(holder).first().expect("bwrap has the guest as its child")
+        *children(holder)
+            .first()
+            .expect("bwrap has the guest as its child")
     }
 
     pub async fn spawn(&self, spec: ProcessSpec) -> Process {
@@ -96,11 +125,17 @@ impl Inside {
 
 /// Every process outside whose parent is this one.
 pub fn children(of: u32) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let pids = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     let is_child = |pid: &u32| {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        let parent = stat.rsplit_once(") ").and_then(|(_, rest)| rest.split(' ').nth(1));
+        let parent = stat
+            .rsplit_once(") ")
+            .and_then(|(_, rest)| rest.split(' ').nth(1));
         parent.and_then(|parent| parent.parse().ok()) == Some(of)
     };
     pids.filter(is_child).collect()
@@ -194,9 +229,14 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    assert!(timeout(PATIENCE, wait).await.is_ok(), "never happened: {what}");
+    assert!(
+        timeout(PATIENCE, wait).await.is_ok(),
+        "never happened: {what}"
+    );
 }
 
 pub async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.expect("within the time that every test has")
+    timeout(PATIENCE, future)
+        .await
+        .expect("within the time that every test has")
 }

@@ -36,15 +36,22 @@ async fn the_host_reaches_a_server_inside() {
 #[tokio::test]
 async fn a_port_where_nobody_listens_is_refused() {
     let Some(inside) = inside().await else { return };
-    let Err(LinkError::Refused(refusal)) = soon(inside.guest.dial(9)).await else { panic!() };
+    let Err(LinkError::Refused(refusal)) = soon(inside.guest.dial(9)).await else {
+        panic!()
+    };
     assert_eq!(refusal.code, ErrorCode::ConnectionRefused);
 }
 
 #[tokio::test]
 async fn programs_inside_reach_the_host() {
-    let Some(mut inside) = inside().await else { return };
+    let Some(mut inside) = inside().await else {
+        return;
+    };
     let listening = soon(inside.guest.listen(0, "model")).await.unwrap();
-    let script = format!("exec 3<>/dev/tcp/127.0.0.1/{}; echo question >&3; head -n 1 <&3", listening.port);
+    let script = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/{}; echo question >&3; head -n 1 <&3",
+        listening.port
+    );
     let asker = inside.spawn(sh(&script)).await;
     let (tag, mut io) = soon(inside.incoming.accept()).await.unwrap();
     assert_eq!(tag, "model");
@@ -66,19 +73,46 @@ async fn a_taken_port_is_refused_and_free_again_after_the_listener_is_dropped() 
     };
     assert_eq!(refusal.code, ErrorCode::PortInUse);
     drop(listening);
-    eventually("the port is free", async || inside.guest.listen(port, "c").await.is_ok()).await;
+    eventually("the port is free", async || {
+        inside.guest.listen(port, "c").await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_connection_that_the_host_drops_is_over_for_its_client() {
+    let Some(mut inside) = inside().await else {
+        return;
+    };
+    let listening = soon(inside.guest.listen(0, "short")).await.unwrap();
+    // Reads to the end and then waits to be told that its own direction is over too.
+    let script = format!(
+        "use IO::Socket::INET; $| = 1; $SIG{{PIPE}} = \"IGNORE\";\
+         my $c = IO::Socket::INET->new(\"127.0.0.1:{}\") or die; print <$c>;\
+         1 while syswrite($c, \"x\"); print \"over\n\"",
+        listening.port
+    );
+    let client = inside.spawn(spec(&["perl", "-e", &script])).await;
+    let (_, mut io) = soon(inside.incoming.accept()).await.unwrap();
+    soon(io.write_all(b"hi ")).await.unwrap();
+    drop(io);
+    assert_eq!(finish(client).await.text(), "hi over");
 }
 
 #[tokio::test]
 async fn connections_beyond_the_bound_wait_and_are_served() {
-    let Some(mut inside) = inside().await else { return };
+    let Some(mut inside) = inside().await else {
+        return;
+    };
     let listening = soon(inside.guest.listen(0, "many")).await.unwrap();
     let script = format!(
         "use IO::Socket::INET; my @c; for (1..230) {{ push @c, IO::Socket::INET->new(\"127.0.0.1:{}\") or die }}\
          print \"ready\\n\"; my $n = 0; for my $c (@c) {{ $n++ if <$c> eq \"hi\\n\" }} print \"served $n\\n\"",
         listening.port
     );
-    let client = inside.spawn(spec(&["perl", "-e", &format!("$| = 1; {script}")])).await;
+    let client = inside
+        .spawn(spec(&["perl", "-e", &format!("$| = 1; {script}")]))
+        .await;
     let serve = async {
         for _ in 0..230 {
             let (_, mut io) = soon(inside.incoming.accept()).await.unwrap();
@@ -86,7 +120,12 @@ async fn connections_beyond_the_bound_wait_and_are_served() {
         }
     };
     let ((), done) = tokio::join!(serve, finish(client));
-    assert!(done.text().ends_with("served 230"), "{} {}", done.text(), done.complaint());
+    assert!(
+        done.text().ends_with("served 230"),
+        "{} {}",
+        done.text(),
+        done.complaint()
+    );
 }
 
 #[tokio::test]

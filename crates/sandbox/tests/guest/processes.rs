@@ -10,7 +10,10 @@ use crate::inside::{drain, eventually, finish, inside, ready, sh, soon, spec, un
 async fn streams_and_exit_codes_arrive() {
     let Some(inside) = inside().await else { return };
     let done = inside.sh("cat; echo out; echo err >&2; exit 7").await;
-    assert_eq!((done.text(), done.complaint()), ("out".into(), "err".into()));
+    assert_eq!(
+        (done.text(), done.complaint()),
+        ("out".into(), "err".into())
+    );
     assert_eq!((done.exit.code, done.exit.signal), (Some(7), None));
 }
 
@@ -20,7 +23,9 @@ async fn several_processes_run_at_once_and_apart() {
     let mut cats = Vec::new();
     for number in 0..8 {
         let (input, output) = inside.spawn(spec(&["cat"])).await.split();
-        soon(input.write(format!("ready {number}").as_bytes())).await.unwrap();
+        soon(input.write(format!("ready {number}").as_bytes()))
+            .await
+            .unwrap();
         cats.push((input, output));
     }
     for (number, (input, mut output)) in cats.into_iter().enumerate() {
@@ -39,23 +44,37 @@ async fn the_environment_and_directory_are_exactly_those_asked_for() {
         ..spec(&["/usr/bin/env", "-0"])
     };
     let done = finish(inside.spawn(asked.clone()).await).await;
-    assert_eq!(String::from_utf8(done.stdout).unwrap(), "A=1\0B=\u{e9} =\n\0");
-    let pwd = ProcessSpec { argv: vec!["/bin/pwd".into()], ..asked };
+    assert_eq!(
+        String::from_utf8(done.stdout).unwrap(),
+        "A=1\0B=\u{e9} =\n\0"
+    );
+    let pwd = ProcessSpec {
+        argv: vec!["/bin/pwd".into()],
+        ..asked
+    };
     assert_eq!(finish(inside.spawn(pwd).await).await.text(), "/workspace");
 }
 
 #[tokio::test]
 async fn what_cannot_be_started_is_refused_clearly() {
     let Some(inside) = inside().await else { return };
-    let cwd = ProcessSpec { cwd: "/nowhere".into(), ..spec(&["true"]) };
-    let env = ProcessSpec { env: vec![("A=B".into(), String::new())], ..spec(&["/bin/true"]) };
-    soon(inside.guest.spawn(sh("printf '#!/no/such\\n' >/tmp/odd; chmod +x /tmp/odd"))).await.unwrap();
-    eventually("the odd script is there", async || {
-        inside.sh("test -x /tmp/odd").await.exit.success()
-    })
-    .await;
+    let cwd = ProcessSpec {
+        cwd: "/nowhere".into(),
+        ..spec(&["true"])
+    };
+    let env = ProcessSpec {
+        env: vec![("A=B".into(), String::new())],
+        ..spec(&["/bin/true"])
+    };
+    inside
+        .sh("printf '#!/no/such\\n' >/tmp/odd; chmod +x /tmp/odd")
+        .await;
     for (asked, code, names) in [
-        (spec(&["no-such-program"]), ErrorCode::NotFound, "no-such-program"),
+        (
+            spec(&["no-such-program"]),
+            ErrorCode::NotFound,
+            "no-such-program",
+        ),
         (spec(&["/usr/no/such"]), ErrorCode::NotFound, "/usr/no/such"),
         (spec(&["/usr"]), ErrorCode::NotExecutable, "/usr"),
         (spec(&["/tmp/odd"]), ErrorCode::Failed, "/tmp/odd"),
@@ -74,7 +93,11 @@ async fn what_cannot_be_started_is_refused_clearly() {
 #[tokio::test]
 async fn signals_reach_the_process_and_its_end_says_which() {
     let Some(inside) = inside().await else { return };
-    let (input, output, _) = ready(&inside, sh("trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done")).await;
+    let (input, output, _) = ready(
+        &inside,
+        sh("trap 'exit 3' TERM; echo ready; while :; do sleep 0.01; done"),
+    )
+    .await;
     soon(input.signal(15)).await.unwrap();
     assert_eq!(drain(output).await.exit.code, Some(3));
 
@@ -88,13 +111,21 @@ const DEMON: &str = "for i in 1 2 3; do setsid setsid sleep 4242 & done; \
      (setsid bash -c 'trap \"\" TERM HUP INT; sleep 4242 & while :; do sleep 1; done' &) ; ";
 
 async fn sleepers(inside: &crate::inside::Inside) -> String {
-    inside.sh("cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -o 'sleep 424[2]' | wc -l").await.text()
+    let each = "for file in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <$file; echo; done 2>/dev/null";
+    inside
+        .sh(&format!("{each} | grep -c '^sleep 4242'"))
+        .await
+        .text()
 }
 
 #[tokio::test]
 async fn killing_the_tree_reaches_what_double_forked_into_other_sessions() {
     let Some(inside) = inside().await else { return };
-    let (input, output, _) = ready(&inside, sh(&format!("{DEMON} sleep 0.2; echo ready; sleep 1000"))).await;
+    let (input, output, _) = ready(
+        &inside,
+        sh(&format!("{DEMON} sleep 0.2; echo ready; sleep 1000")),
+    )
+    .await;
     eventually("all four sleep", async || sleepers(&inside).await == "4").await;
     soon(input.kill_tree()).await.unwrap();
     assert_eq!(drain(output).await.exit.signal, Some(9));
@@ -107,7 +138,11 @@ async fn what_a_process_leaves_behind_is_killed_and_does_not_delay_its_end() {
     let before = Instant::now();
     let done = inside.sh(&format!("{DEMON} echo said")).await;
     assert_eq!((done.text(), done.exit.code), ("said".into(), Some(0)));
-    assert!(before.elapsed() < Duration::from_secs(4), "{:?}", before.elapsed());
+    assert!(
+        before.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        before.elapsed()
+    );
     assert_eq!(sleepers(&inside).await, "0");
 }
 
@@ -121,7 +156,11 @@ async fn the_last_of_a_pipeline_may_finish_writing() {
 #[tokio::test]
 async fn dropping_a_process_kills_its_tree() {
     let Some(inside) = inside().await else { return };
-    let process = ready(&inside, sh(&format!("{DEMON} sleep 0.2; echo ready; sleep 1000"))).await;
+    let process = ready(
+        &inside,
+        sh(&format!("{DEMON} sleep 0.2; echo ready; sleep 1000")),
+    )
+    .await;
     eventually("all four sleep", async || sleepers(&inside).await == "4").await;
     drop(process);
     eventually("none is left", async || sleepers(&inside).await == "0").await;
@@ -130,17 +169,35 @@ async fn dropping_a_process_kills_its_tree() {
 #[tokio::test]
 async fn a_process_that_kills_its_supervisor_gains_nothing() {
     let Some(inside) = inside().await else { return };
-    let done = inside.sh("setsid sleep 4242 & kill -9 $PPID; sleep 1000").await;
-    assert_eq!(done.exit.signal, Some(9));
+    let script = "setsid sleep 4242 & echo ready; read; kill -9 $PPID; sleep 1000";
+    let (input, output, _) = ready(&inside, sh(script)).await;
+    soon(input.write(b"now\n")).await.unwrap();
+    assert_eq!(drain(output).await.exit.signal, Some(9));
     eventually("none is left", async || sleepers(&inside).await == "0").await;
 }
 
 #[tokio::test]
 async fn a_process_that_signals_everybody_ends_alone() {
     let Some(inside) = inside().await else { return };
-    let (_input, output, _) = ready(&inside, sh("trap '' TERM; echo ready; kill -TERM -1; echo on; exit 5")).await;
+    let (_input, output, _) = ready(
+        &inside,
+        sh("trap '' TERM; echo ready; kill -TERM -1; echo on; exit 5"),
+    )
+    .await;
     assert_eq!(drain(output).await.exit.code, Some(5));
     assert!(inside.sh("true").await.exit.success());
+}
+
+#[tokio::test]
+async fn a_process_that_stops_its_supervisor_can_still_be_killed() {
+    let Some(inside) = inside().await else { return };
+    let stop = "echo ready; read; while :; do kill -STOP $PPID; done";
+    let (input, output, _) = ready(&inside, sh(stop)).await;
+    soon(input.write(b"now\n")).await.unwrap();
+    soon(input.kill_tree()).await.unwrap();
+    drop((input, output));
+    let rest = "grep -l 'kill -STO[P]' /proc/[0-9]*/cmdline 2>/dev/null | wc -l";
+    eventually("it is gone", async || inside.sh(rest).await.text() == "0").await;
 }
 
 #[tokio::test]
@@ -149,7 +206,11 @@ async fn zombies_are_reaped() {
     let script = "for i in $(seq 50); do (setsid true &) ; done; sleep 0.1; echo ready; cat";
     let (_input, _output, _) = ready(&inside, sh(script)).await;
     eventually("no zombie is left", async || {
-        inside.sh("grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l").await.text() == "0"
+        inside
+            .sh("grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l")
+            .await
+            .text()
+            == "0"
     })
     .await;
 }
@@ -198,7 +259,10 @@ async fn a_process_that_ignores_its_input_holds_up_nothing() {
     let (input, mut output, _) = ready(&inside, sh(script)).await;
     let much = vec![b'x'; 10_000_000];
     let stuck = tokio::time::timeout(Duration::from_millis(300), input.write(&much)).await;
-    assert!(stuck.is_err(), "nobody reads, so it cannot all have been taken");
+    assert!(
+        stuck.is_err(),
+        "nobody reads, so it cannot all have been taken"
+    );
     soon(input.signal(10)).await.unwrap();
     until(&mut output, "got it").await;
     assert_eq!(inside.sh("echo other").await.text(), "other");
@@ -221,11 +285,30 @@ async fn output_that_is_not_read_holds_up_only_its_process() {
 #[tokio::test]
 async fn a_terminal_has_its_size_and_takes_a_new_one() {
     let Some(inside) = inside().await else { return };
-    let terminal = Some(WindowSize { rows: 33, cols: 101 });
-    let script = "stty size; tty; trap 'stty size; exit 4' WINCH; echo ready; while :; do sleep 0.01; done";
-    let (input, mut output, said) = ready(&inside, ProcessSpec { terminal, ..sh(script) }).await;
-    assert!(said.contains("33 101") && said.contains("/dev/pts/"), "{said}");
-    soon(input.resize(WindowSize { rows: 50, cols: 200 })).await.unwrap();
+    let terminal = Some(WindowSize {
+        rows: 33,
+        cols: 101,
+    });
+    let script =
+        "stty size; tty; trap 'stty size; exit 4' WINCH; echo ready; while :; do sleep 0.01; done";
+    let (input, mut output, said) = ready(
+        &inside,
+        ProcessSpec {
+            terminal,
+            ..sh(script)
+        },
+    )
+    .await;
+    assert!(
+        said.contains("33 101") && said.contains("/dev/pts/"),
+        "{said}"
+    );
+    soon(input.resize(WindowSize {
+        rows: 50,
+        cols: 200,
+    }))
+    .await
+    .unwrap();
     until(&mut output, "50 200").await;
     assert_eq!(drain(output).await.exit.code, Some(4));
 }
@@ -235,7 +318,14 @@ async fn a_terminal_interrupts_and_ends_as_terminals_do() {
     let Some(inside) = inside().await else { return };
     let terminal = Some(WindowSize { rows: 24, cols: 80 });
     let script = "trap 'echo interrupted' INT; echo ready; read line; echo got $line; cat";
-    let (input, mut output, _) = ready(&inside, ProcessSpec { terminal, ..sh(script) }).await;
+    let (input, mut output, _) = ready(
+        &inside,
+        ProcessSpec {
+            terminal,
+            ..sh(script)
+        },
+    )
+    .await;
     soon(input.write(b"\x03")).await.unwrap();
     until(&mut output, "interrupted").await;
     soon(input.write(b"word\n")).await.unwrap();

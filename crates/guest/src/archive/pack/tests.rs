@@ -9,7 +9,9 @@ fn paths(paths: &[&str]) -> Vec<String> {
 fn names(tar: &[u8]) -> Vec<String> {
     let mut archive = tar::Archive::new(tar);
     let entries = archive.entries().unwrap();
-    entries.map(|entry| entry.unwrap().path().unwrap().display().to_string()).collect()
+    entries
+        .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+        .collect()
 }
 
 fn tree() -> tempfile::TempDir {
@@ -50,7 +52,10 @@ fn long_names_survive() {
 fn what_leaves_the_base_is_refused() {
     let dir = tree();
     for path in ["..", "/etc", "a/../../x"] {
-        assert_eq!(check(dir.path(), &paths(&[path])).unwrap_err().code, ErrorCode::Confined);
+        assert_eq!(
+            check(dir.path(), &paths(&[path])).unwrap_err().code,
+            ErrorCode::Confined
+        );
     }
     let refusal = pack(dir.path(), &paths(&["out/hostname"]), Vec::new()).unwrap_err();
     assert_eq!(refusal.code, ErrorCode::Confined);
@@ -59,7 +64,13 @@ fn what_leaves_the_base_is_refused() {
 #[test]
 fn what_is_not_there_is_refused_before_anything_is_sent() {
     let dir = tree();
-    assert_eq!(check(dir.path(), &paths(&["zzz"])).unwrap_err().code, ErrorCode::NotFound);
+    assert_eq!(
+        check(dir.path(), &paths(&["zzz"])).unwrap_err().code,
+        ErrorCode::NotFound
+    );
     let missing = dir.path().join("zzz");
-    assert_eq!(check(&missing, &[]).unwrap_err().code, ErrorCode::BadDirectory);
+    assert_eq!(
+        check(&missing, &[]).unwrap_err().code,
+        ErrorCode::BadDirectory
+    );
 }

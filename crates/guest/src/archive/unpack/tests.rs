@@ -12,11 +12,21 @@ struct Item<'a> {
 }
 
 fn file_at(name: &str) -> Item<'_> {
-    Item { name, kind: EntryType::Regular, link: "", mode: 0o644 }
+    Item {
+        name,
+        kind: EntryType::Regular,
+        link: "",
+        mode: 0o644,
+    }
 }
 
 fn link_to<'a>(name: &'a str, kind: EntryType, link: &'a str) -> Item<'a> {
-    Item { name, kind, link, mode: 0o777 }
+    Item {
+        name,
+        kind,
+        link,
+        mode: 0o777,
+    }
 }
 
 /// An archive as an attacker writes it: names go in unchecked.
@@ -28,7 +38,11 @@ fn archive(items: &[Item<'_>]) -> Vec<u8> {
         header.as_old_mut().linkname[..item.link.len()].copy_from_slice(item.link.as_bytes());
         header.set_entry_type(item.kind);
         header.set_mode(item.mode);
-        let content: &[u8] = if item.kind == EntryType::Regular { b"content" } else { b"" };
+        let content: &[u8] = if item.kind == EntryType::Regular {
+            b"content"
+        } else {
+            b""
+        };
         header.set_size(content.len() as u64);
         header.set_cksum();
         builder.append(&header, content).unwrap();
@@ -37,7 +51,10 @@ fn archive(items: &[Item<'_>]) -> Vec<u8> {
 }
 
 /// Unpacks below `outer/dir` and returns `outer` with the result.
-fn run(prepare: impl FnOnce(&Path), items: &[Item<'_>]) -> (tempfile::TempDir, Result<(), Refusal>) {
+fn run(
+    prepare: impl FnOnce(&Path),
+    items: &[Item<'_>],
+) -> (tempfile::TempDir, Result<(), Refusal>) {
     let outer = tempfile::tempdir().unwrap();
     let dir = outer.path().join("dir");
     fs::create_dir(&dir).unwrap();
@@ -49,7 +66,12 @@ fn run(prepare: impl FnOnce(&Path), items: &[Item<'_>]) -> (tempfile::TempDir, R
 #[test]
 fn files_directories_and_links_arrive() {
     let items = [
-        Item { name: "a/", kind: EntryType::Directory, link: "", mode: 0o750 },
+        Item {
+            name: "a/",
+            kind: EntryType::Directory,
+            link: "",
+            mode: 0o750,
+        },
         file_at("a/b/c.txt"),
         link_to("a/soft", EntryType::Symlink, "/etc/hostname"),
         link_to("hard", EntryType::Link, "a/b/c.txt"),
@@ -59,8 +81,14 @@ fn files_directories_and_links_arrive() {
     let dir = outer.path().join("dir");
     assert_eq!(fs::read(dir.join("a/b/c.txt")).unwrap(), b"content");
     assert_eq!(fs::read(dir.join("hard")).unwrap(), b"content");
-    assert_eq!(fs::read_link(dir.join("a/soft")).unwrap(), Path::new("/etc/hostname"));
-    assert_eq!(dir.join("a").metadata().unwrap().permissions().mode() & 0o7777, 0o750);
+    assert_eq!(
+        fs::read_link(dir.join("a/soft")).unwrap(),
+        Path::new("/etc/hostname")
+    );
+    assert_eq!(
+        dir.join("a").metadata().unwrap().permissions().mode() & 0o7777,
+        0o750
+    );
 }
 
 #[test]
@@ -75,7 +103,10 @@ fn paths_that_leave_the_directory_are_refused() {
 #[test]
 fn a_link_in_the_archive_is_not_passed_through() {
     for target in ["..", "/tmp"] {
-        let items = [link_to("door", EntryType::Symlink, target), file_at("door/evil")];
+        let items = [
+            link_to("door", EntryType::Symlink, target),
+            file_at("door/evil"),
+        ];
         let (outer, result) = run(|_| {}, &items);
         assert_eq!(result.unwrap_err().code, ErrorCode::Confined);
         assert!(!outer.path().join("evil").exists());
@@ -90,7 +121,10 @@ fn a_link_that_was_there_is_replaced_and_not_followed() {
     };
     let (outer, result) = run(prepare, &[file_at("f")]);
     result.unwrap();
-    assert_eq!(fs::read_to_string(outer.path().join("secret")).unwrap(), "old");
+    assert_eq!(
+        fs::read_to_string(outer.path().join("secret")).unwrap(),
+        "old"
+    );
     assert_eq!(fs::read(outer.path().join("dir/f")).unwrap(), b"content");
 }
 
@@ -101,12 +135,30 @@ fn a_directory_entry_does_not_touch_what_a_link_leads_to() {
         fs::set_permissions(outer.join("other"), fs::Permissions::from_mode(0o700)).unwrap();
         symlink("../other", outer.join("dir/d")).unwrap();
     };
-    let items = [Item { name: "d/", kind: EntryType::Directory, link: "", mode: 0o777 }];
+    let items = [Item {
+        name: "d/",
+        kind: EntryType::Directory,
+        link: "",
+        mode: 0o777,
+    }];
     let (outer, result) = run(prepare, &items);
     result.unwrap();
-    let mode = outer.path().join("other").metadata().unwrap().permissions().mode();
+    let mode = outer
+        .path()
+        .join("other")
+        .metadata()
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o7777, 0o700);
-    assert!(outer.path().join("dir/d").symlink_metadata().unwrap().is_dir());
+    assert!(
+        outer
+            .path()
+            .join("dir/d")
+            .symlink_metadata()
+            .unwrap()
+            .is_dir()
+    );
 }
 
 #[test]
@@ -125,7 +177,12 @@ fn hard_links_reach_only_what_is_below() {
 #[test]
 fn devices_and_pipes_are_refused() {
     for kind in [EntryType::Char, EntryType::Block, EntryType::Fifo] {
-        let items = [Item { name: "node", kind, link: "", mode: 0o666 }];
+        let items = [Item {
+            name: "node",
+            kind,
+            link: "",
+            mode: 0o666,
+        }];
         let (_, result) = run(|_| {}, &items);
         assert_eq!(result.unwrap_err().code, ErrorCode::Confined);
     }
@@ -133,10 +190,19 @@ fn devices_and_pipes_are_refused() {
 
 #[test]
 fn setuid_setgid_and_sticky_are_dropped() {
-    let items = [Item { mode: 0o7755, ..file_at("tool") }];
+    let items = [Item {
+        mode: 0o7755,
+        ..file_at("tool")
+    }];
     let (outer, result) = run(|_| {}, &items);
     result.unwrap();
-    let mode = outer.path().join("dir/tool").metadata().unwrap().permissions().mode();
+    let mode = outer
+        .path()
+        .join("dir/tool")
+        .metadata()
+        .unwrap()
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o7777, 0o755);
 }
 
