@@ -1,0 +1,113 @@
+//! The limits of sandboxes, hit from inside: each is told as what it is, and the session goes on.
+
+use integration::{Agent, Sandbox, Setup};
+
+#[tokio::test]
+async fn a_memory_limit_that_is_hit_is_told() {
+    let Some(world) = Setup::default()
+        .set("sandbox.memory_mib", 640)
+        .start()
+        .await
+    else {
+        return;
+    };
+    let session = world.session(&Agent::free()).await;
+    let eat = "tail -c 2G /dev/zero | wc -c; sleep 3";
+    let turn = session
+        .turn(&format!("@tool Bash {{\"command\":\"{eat}\"}}\n@say after"))
+        .await;
+    turn.told(
+        "unknown_error",
+        "memory limit of 640 MiB and the kernel killed a process in it",
+        "retrying",
+    );
+    assert_eq!(
+        (turn.texts(), turn.stop_reason().as_str()),
+        (vec!["after".to_owned()], "end_turn")
+    );
+    session.turn("@say fine").await.answered("fine");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_process_limit_that_is_hit_is_told() {
+    let Some(world) = Setup::default().set("sandbox.pids", 64).start().await else {
+        return;
+    };
+    let session = world.session(&Agent::free()).await;
+    let fork = "for i in $(seq 100); do sleep 3 & done; wait";
+    let turn = session
+        .turn(&format!(
+            "@tool Bash {{\"command\":\"{fork}\"}}\n@say after"
+        ))
+        .await;
+    turn.told(
+        "unknown_error",
+        "its limit of 64 processes; new ones were refused",
+        "retrying",
+    );
+    assert_eq!(
+        (turn.texts(), turn.stop_reason().as_str()),
+        (vec!["after".to_owned()], "end_turn")
+    );
+    session.turn("@say fine").await.answered("fine");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_disk_limit_that_is_hit_is_told() {
+    let Some(world) = Setup::default().set("sandbox.disk_mib", 64).start().await else {
+        return;
+    };
+    let session = world.session(&Agent::free()).await;
+    let fill = "head -c 100M /dev/zero > /workspace/x; sleep 4; rm /workspace/x";
+    let turn = session
+        .turn(&format!(
+            "@tool Bash {{\"command\":\"{fill}\"}}\n@say after"
+        ))
+        .await;
+    turn.told(
+        "unknown_error",
+        "its disk limit of 64 MiB; writes fail until files are removed",
+        "retrying",
+    );
+    assert_eq!(
+        (turn.texts(), turn.stop_reason().as_str()),
+        (vec!["after".to_owned()], "end_turn")
+    );
+    session.turn("@say fine").await.answered("fine");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_session_beyond_the_last_sandbox_says_that_it_waits_and_then_runs() {
+    let Some(world) = Setup::default()
+        .set("limits.max_sandboxes", 1)
+        .start()
+        .await
+    else {
+        return;
+    };
+    let first = world.session(&Agent::free()).await;
+    first.turn("@say first").await.answered("first");
+    let second = world.session(&Agent::free()).await;
+    second.say("@say second").await;
+    let told = second.event("session.error").await;
+    assert_eq!(told["error"]["retry_status"]["type"], "retrying");
+    assert!(
+        told["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("every sandbox that this server may have is in use")
+    );
+    assert_eq!(Sandbox::all(&world.data).len(), 1);
+    assert_eq!(second.show().await["status"], "running");
+    first.delete().await.ok();
+    let turn = second.idle().await;
+    assert_eq!(
+        (turn.texts(), turn.stop_reason().as_str()),
+        (vec!["second".to_owned()], "end_turn")
+    );
+    assert_eq!(turn.errors().len(), 1);
+    world.end().await;
+}

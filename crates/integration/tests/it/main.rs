@@ -1,0 +1,17 @@
+//! The whole application under test: the real binary, the real claude CLI, real sandboxes, and the
+//! scripted model. A file for each subject; the fixtures are this crate's library.
+
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
+mod answers;
+mod api;
+mod claude;
+mod endings;
+mod faults;
+mod host;
+mod limits;
+mod model;
+mod readers;
+mod rootless;
+mod secrets;
