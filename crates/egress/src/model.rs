@@ -134,8 +134,9 @@ async fn answer(
         }
         Err(refusal) => refusal,
     };
+    let shown: String = path.chars().take(200).collect();
     info!(
-        client.id = %client, path, rule = refused.cause, verdict = "refused",
+        client.id = %client, path = shown, rule = refused.cause, verdict = "refused",
         "refused a model request of {client}: {}", refused.cause
     );
     refused.response().map(Answer::Ours)

@@ -22,6 +22,7 @@ use std::time::Duration;
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::{debug, info};
 
@@ -81,10 +82,13 @@ where
     match opened {
         Ok(opened) => carry(way, opened, io).await,
         Err(refusal) => {
-            info!(
-                client.id = %client, rule = refusal.cause, verdict = "refused",
-                "refused a proxy request of {client}: {}", refusal.message
-            );
+            // Refusals about a known host are logged where they are decided.
+            if matches!(refusal.cause, "request-form" | "request-head") {
+                info!(
+                    client.id = %client, rule = refusal.cause, verdict = "refused",
+                    "{client} sent the proxy a request that breaks rule {}", refusal.cause
+                );
+            }
             // The client may be gone; then nobody misses the answer.
             let _ = io.write_all(&refusal.bytes()).await;
             let _ = io.shutdown().await;
@@ -98,25 +102,17 @@ struct Opened {
     target: Target,
     tunnel: bool,
     stream: TcpStream,
-    _place: tokio::sync::OwnedSemaphorePermit,
+    _place: OwnedSemaphorePermit,
 }
 
 async fn open(way: &ProxyWay, client: &ClientId, head: Head) -> Result<Opened, Refusal> {
     let (target, tunnel) = target::of(&head)?;
-    let policy = way
-        .policies
-        .of(client)
-        .ok_or_else(|| denied(&target, "unknown-client", "this sandbox has no policy"))?;
-    let rule = match decide(&policy, &way.private, &target) {
-        Verdict::Allow { rule } => rule,
-        Verdict::Deny { rule, reason } => return Err(denied(&target, rule, &reason)),
-    };
-    let places = way.turnstile.of(client);
-    let place = timeout(PLACE_TIMEOUT, places.acquire_owned())
-        .await
-        .map_err(|_| crowded(&target))?
-        .expect("the semaphore is never closed");
-    let stream = dial::dial(way, &target).await?;
+    let (rule, place, stream) = reach(way, client, &target).await.inspect_err(|refusal| {
+        info!(
+            client.id = %client, host = %target, rule = refusal.cause, verdict = "refused",
+            "{client} does not reach {target} by rule {}", refusal.cause
+        );
+    })?;
     info!(
         client.id = %client, host = %target, rule, verdict = "allowed",
         "{client} reaches {target} by rule {rule}"
@@ -128,6 +124,29 @@ async fn open(way: &ProxyWay, client: &ClientId, head: Head) -> Result<Opened, R
         stream,
         _place: place,
     })
+}
+
+/// Decides about a target and connects to it.
+async fn reach(
+    way: &ProxyWay,
+    client: &ClientId,
+    target: &Target,
+) -> Result<(String, OwnedSemaphorePermit, TcpStream), Refusal> {
+    let policy = way
+        .policies
+        .of(client)
+        .ok_or_else(|| denied(target, "unknown-client", "this sandbox has no policy"))?;
+    let rule = match decide(&policy, &way.private, target) {
+        Verdict::Allow { rule } => rule,
+        Verdict::Deny { rule, reason } => return Err(denied(target, rule, &reason)),
+    };
+    let places = way.turnstile.of(client);
+    let place = timeout(PLACE_TIMEOUT, places.acquire_owned())
+        .await
+        .map_err(|_| crowded(target))?
+        .expect("the semaphore is never closed");
+    let stream = dial::dial(way, target).await?;
+    Ok((rule, place, stream))
 }
 
 /// Carries bytes until either side ends or nothing moves for too long.
