@@ -2,6 +2,10 @@
 //!
 //! `bwrap` stands in for a provider: it starts the guest as process 1 and user 1000, without
 //! capabilities, with a socket as descriptor 0. A host without it skips with a printed reason.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a fixture that fails is a test that fails"
+)]
 
 #[path = "guest/archives.rs"]
 mod archives;
