@@ -1,6 +1,9 @@
 //! The `oci` provider on this host: every runtime against one contract, what a sandbox can see
 //! and use up, and what is left after things were killed.
 
+// Helpers of tests are tests, too.
+#![allow(clippy::unwrap_used)]
+
 #[path = "fixtures/world.rs"]
 mod world;
 
@@ -588,6 +591,9 @@ async fn dropped_creation_can_be_destroyed() {
     let Some(world) = World::embedded().await else {
         return;
     };
+    // The first one makes the template for its disk size, which is no part of it.
+    world.create("first").await;
+    world.provider.destroy(&id("first")).await.unwrap();
     for round in 0..10 {
         let name = format!("dropped-{round}");
         let wanted = spec(&name);
@@ -615,4 +621,55 @@ async fn runtime_failure_says_why() {
     }
     world.provider.destroy(&id("hopeless")).await.unwrap();
     world.assert_nothing_left().await;
+}
+
+/// Root only to become somebody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_root_a_sandbox_is_made_and_says_what_is_lost() {
+    if !is_root() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let program = place.path().join("server");
+    fs::copy(env!("CARGO_BIN_EXE_sandbox-helper"), &program).unwrap();
+    let data = place.path().join("data");
+    fs::create_dir(&data).unwrap();
+    std::os::unix::fs::chown(&data, Some(65534), Some(65534)).unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(place.path(), open).unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+        .args([&program, &data])
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    if fs::read_to_string("/proc/sys/user/max_user_namespaces").is_ok_and(|text| text.trim() == "0")
+    {
+        assert!(said.starts_with("refused"), "{said}");
+        return;
+    }
+    assert!(
+        output.status.success(),
+        "{said} {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    for part in [
+        "limits: false",
+        "memory, cpu and process limits are not kept",
+        "own user id",
+        "disks are in memory",
+        "CapEff:\t0000000000000000",
+        "CapBnd:\t0000000000000000",
+        "NoNewPrivs:\t1",
+        "127.0.0.1",
+        "written",
+        "left: Ok([])",
+    ] {
+        assert!(said.contains(part), "{part} is missing: {said}");
+    }
+    assert!(
+        !said.contains("MOUNTED") && !said.contains("SHADOW"),
+        "{said}"
+    );
 }

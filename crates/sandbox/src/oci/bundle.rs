@@ -141,9 +141,12 @@ fn linux(request: &Request, with_limits: bool) -> Value {
 }
 
 fn namespaces(ids: Ids) -> Value {
-    let mut kinds = vec!["pid", "ipc", "uts", "mount", "network", "cgroup"];
-    if matches!(ids, Ids::Range(_)) {
-        kinds.push("user");
+    let mut kinds = vec!["pid", "ipc", "uts", "mount", "cgroup"];
+    match ids {
+        Ids::Range(_) => kinds.extend(["network", "user"]),
+        Ids::Shared => kinds.push("network"),
+        // The helper has made both before: the container is born in them.
+        Ids::Own => {}
     }
     kinds
         .into_iter()

@@ -156,8 +156,10 @@ async fn make_template(shared: &Arc<Shared>, bytes: u64) -> Result<(), ProviderE
     if disk::template_path(&directory, bytes).exists() {
         return Ok(());
     }
-    let _one = shared.template.lock().await;
+    let one = shared.template.clone().lock_owned().await;
     blocking(move || {
+        // Held until the thread is done, even if nobody waits for it any more.
+        let _one = one;
         disk::make_template(&directory, bytes)
             .map(drop)
             .map_err(|error| {

@@ -25,9 +25,9 @@ use serde_json::Value;
 
 use super::{
     bundle,
-    network::bring_up_loopback,
+    network::bring_up_loopback_of,
     process,
-    request::{Answer, Made, Maker, Request},
+    request::{Answer, Ids, Made, Maker, Request},
     stage::{Stage, hide_cgroups, hide_unified},
 };
 
@@ -101,7 +101,9 @@ fn embedded(request: &Request, stage: &Stage) -> Result<i32, Failure> {
         .pid()
         .ok_or("the runtime names no process")?
         .as_raw();
-    bring_up_loopback(pid)?;
+    if !matches!(request.ids, Ids::Own) {
+        bring_up_loopback_of(pid)?;
+    }
     // Not `Container::start`, which reads back what we have just written.
     NotifySocket::new(stage.state.join(&request.id).join("notify.sock"))
         .notify_container_start()?;

@@ -23,9 +23,14 @@ const LENGTH: u32 = 16 + 16;
 
 /// Brings up `lo` in the network namespace of `pid`. The calling thread stays in it: only a
 /// helper at the end of its work may call this.
-pub(super) fn bring_up_loopback(pid: i32) -> io::Result<()> {
+pub(super) fn bring_up_loopback_of(pid: i32) -> io::Result<()> {
     let namespace = File::open(format!("/proc/{pid}/ns/net"))?;
     setns(&namespace, CloneFlags::CLONE_NEWNET)?;
+    bring_up_loopback()
+}
+
+/// Brings up `lo` where we are.
+pub(super) fn bring_up_loopback() -> io::Result<()> {
     let route = socket(
         AddressFamily::Netlink,
         SockType::Raw,

@@ -10,7 +10,7 @@ use std::{
 
 use nix::{sys::prctl::set_child_subreaper, unistd::geteuid};
 use sha2::{Digest, Sha256};
-use tokio::{io::AsyncReadExt, sync::Mutex as AsyncMutex, sync::Semaphore};
+use tokio::{io::AsyncReadExt, sync::Semaphore};
 
 use super::{
     Config, Oci, RuntimeChoice,
@@ -198,7 +198,7 @@ fn prepare(config: &Config) -> Result<Shared, ProbeError> {
         cgroups,
         host_root,
         permits: Arc::new(Semaphore::new(processors)),
-        template: AsyncMutex::new(()),
+        template: Arc::default(),
     })
 }
 
@@ -211,7 +211,10 @@ fn prepare_data(path: &Path) -> io::Result<PathBuf> {
 
 fn identity(root: bool, base: u32, lost: &mut Vec<String>) -> Identity {
     if !root {
-        lost.push("sandboxes run with the server's own user id, not with ids of their own".into());
+        lost.push(
+            "sandboxes run with the server's own user id, which inside is 0 without capabilities"
+                .into(),
+        );
         return Identity::Own;
     }
     let allowed = fs::read_to_string("/proc/sys/user/max_user_namespaces");

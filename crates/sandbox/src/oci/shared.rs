@@ -53,7 +53,7 @@ pub(super) struct Shared {
     /// Making a container is work for a processor: more at once would only make all slower.
     pub permits: Arc<Semaphore>,
     /// One template is made at a time.
-    pub template: AsyncMutex<()>,
+    pub template: Arc<AsyncMutex<()>>,
     pub table: Mutex<Table>,
 }
 

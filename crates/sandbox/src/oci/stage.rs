@@ -14,10 +14,11 @@ use std::{
 use nix::{
     mount::{MntFlags, MsFlags, mount, umount2},
     sched::{CloneFlags, unshare},
-    unistd::{getegid, geteuid},
+    unistd::{chdir, chroot, getegid, geteuid},
 };
 
 use super::{
+    network::bring_up_loopback,
     request::{Bind, Disk, Ids, Maker, Request, TOOLS, WRITABLE},
     sys::attach_loop,
 };
@@ -97,12 +98,39 @@ impl Stage {
             (Disk::Image(_), None) => {}
         }
         show_writable(&disk, &root, request.ids.owner())?;
+        if matches!(request.ids, Ids::Own) {
+            return shut_in(base);
+        }
         Ok(Self {
             root,
             bundle,
             state,
         })
     }
+}
+
+/// Makes the stage the helper's own root. Without being root on the host, mounts that came
+/// along from it cannot be taken away, but from here they are out of sight, the control groups
+/// in particular, which the embedded runtime would otherwise try to write to.
+fn shut_in(base: &Path) -> Result<Stage> {
+    for name in ["proc", "dev"] {
+        let place = base.join(name);
+        fs::create_dir(&place).or_step(|| "make a directory of the stage")?;
+        let all = MsFlags::MS_BIND | MsFlags::MS_REC;
+        let source = Path::new("/").join(name);
+        mount(Some(&source), &place, None::<&str>, all, None::<&str>)
+            .or_step(|| format!("take {} along", source.display()))?;
+    }
+    fs::create_dir_all(base.join("sys/fs/cgroup")).or_step(|| "make a directory of the stage")?;
+    chroot(base)
+        .and_then(|()| chdir("/"))
+        .or_step(|| "enter the stage")?;
+    let [root, bundle, state] = ["/root", "/bundle", "/state"].map(PathBuf::from);
+    Ok(Stage {
+        root,
+        bundle,
+        state,
+    })
 }
 
 /// Takes the control group file systems out of the helper's sight, so that the embedded
@@ -126,11 +154,14 @@ pub(super) fn hide_unified() {
 fn leave_host(ids: Ids) -> Result<()> {
     if matches!(ids, Ids::Own) {
         let (user, group) = (geteuid(), getegid());
-        unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
+        // The network namespace too: without being root on the host, nobody may enter the
+        // container's own afterwards to bring up loopback.
+        unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
             .or_step(|| "make a user namespace")?;
         fs::write("/proc/self/setgroups", "deny").or_step(|| "give up supplementary groups")?;
         fs::write("/proc/self/uid_map", format!("0 {user} 1")).or_step(|| "map the user id")?;
         fs::write("/proc/self/gid_map", format!("0 {group} 1")).or_step(|| "map the group id")?;
+        bring_up_loopback().or_step(|| "bring up loopback")?;
     } else {
         unshare(CloneFlags::CLONE_NEWNS).or_step(|| "make a mount namespace")?;
     }
