@@ -35,7 +35,7 @@ def with_tools(client, environment):
 def asked(client, session, watch, command):
     """Sends a turn that wants to run a command, and gives the call that waits."""
     send(client, session.id, message(script(shell(command), say("after"))))
-    idle = watch.idle()[-1]
+    idle = watch.one("session.status_idle")
     call = watch.one("agent.tool_use")
     assert call.evaluated_permission == "ask"
     assert (idle.stop_reason.type, idle.stop_reason.event_ids) == ("requires_action", [call.id])
@@ -81,7 +81,7 @@ def test_custom_tool_goes_to_the_client_and_back(client, with_tools):
     send(client, session.id, message(script(custom("get_weather", city="Oslo"), say("cold"))))
     call = watch.one("agent.custom_tool_use")
     assert (call.name, call.input) == ("get_weather", {"city": "Oslo"})
-    idle = watch.idle()[-1]
+    idle = watch.one("session.status_idle")
     assert (idle.stop_reason.type, idle.stop_reason.event_ids) == ("requires_action", [call.id])
     send(client, session.id, {
         "type": "user.custom_tool_result", "custom_tool_use_id": call.id, "content": [{"type": "text", "text": "-3"}]})

@@ -43,7 +43,7 @@ export function sessions(connect: (options?: object) => Anthropic): void {
       ]);
       const asking = await turn(client, session.id, shell('echo ran'), say('after'));
       const call = asking.find((event) => event.type === 'agent.tool_use')!;
-      assert.deepEqual(asking.at(-1)!['stop_reason'], { type: 'requires_action', event_ids: [call.id] });
+      assert.deepEqual(asking.findLast((event) => event.type === 'session.status_idle')!['stop_reason'], { type: 'requires_action', event_ids: [call.id] });
       const stream = await client.beta.sessions.events.stream(session.id);
       await client.beta.sessions.events.send(session.id, {
         events: [{ type: 'user.tool_confirmation', tool_use_id: call.id, result }],

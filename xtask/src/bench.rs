@@ -1,21 +1,24 @@
 //! The benches: each promise of `docs/SPECIFICATION.md` measured beside its baseline, in the same
 //! run, because absolute times drift and ratios do not.
 //!
-//! A bench is a function from [`Setting`] to rows. To add one: write it in a file below `bench/`
-//! with [`pairs::interleaved`], and add it to `BENCHES`.
+//! A bench is a function from [`Setting`] to rows. Most of them are measured by the crate `bench`,
+//! which may use the product's own crates; see [`measured`]. To add one here: write it in a file
+//! below `bench/` with [`pairs::interleaved`], and add it to `BENCHES`.
 
 mod launch;
+mod measured;
 mod pairs;
+mod rivals;
+mod row;
 mod samples;
 mod table;
 
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
-use serde::Serialize;
 
 use crate::shell;
-use samples::Summary;
+use row::Row;
 
 /// How benches are asked for.
 #[derive(clap::Args)]
@@ -34,6 +37,9 @@ pub struct Options {
     /// Also write the JSON here
     #[arg(long)]
     out: Option<PathBuf>,
+    /// Use the binaries that were built before
+    #[arg(long)]
+    no_build: bool,
 }
 
 /// What a bench is given.
@@ -44,43 +50,59 @@ pub struct Setting {
     pub rounds: usize,
 }
 
-/// What must hold.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(tag = "kind", rename_all = "snake_case")]
-pub enum Bound {
-    /// Our median is at most this many times the baseline's.
-    Ratio {
-        /// The largest allowed ratio.
-        most: f64,
-    },
-}
-
-/// One line of the result.
-#[derive(Debug, Serialize)]
-pub struct Row {
-    /// What was measured.
-    pub what: String,
-    /// What it was measured against.
-    pub baseline: String,
-    /// Our times.
-    pub ours: Summary,
-    /// The baseline's times.
-    pub theirs: Summary,
-    /// What must hold.
-    pub bound: Bound,
-}
-
 struct Bench {
     name: &'static str,
     about: &'static str,
     run: fn(&Setting) -> Result<Vec<Row>>,
 }
 
-const BENCHES: [Bench; 1] = [Bench {
-    name: "launch",
-    about: "start of the binary, as each sandbox helper pays it",
-    run: launch::run,
-}];
+const BENCHES: [Bench; 9] = [
+    Bench {
+        name: "launch",
+        about: "start of the binary, as each sandbox helper pays it",
+        run: launch::run,
+    },
+    Bench {
+        name: "create",
+        about: "a sandbox, against bwrap and runc",
+        run: |setting| measured::run(setting, "create"),
+    },
+    Bench {
+        name: "turn",
+        about: "a session's first text, cold, against the bare claude",
+        run: |setting| measured::run(setting, "turn"),
+    },
+    Bench {
+        name: "second",
+        about: "the second turn's first text, against the bare claude",
+        run: |setting| measured::run(setting, "second"),
+    },
+    Bench {
+        name: "crowd",
+        about: "ten first turns at once",
+        run: |setting| measured::run(setting, "crowd"),
+    },
+    Bench {
+        name: "egress",
+        about: "what the way out adds to a model call",
+        run: |setting| measured::run(setting, "egress"),
+    },
+    Bench {
+        name: "events",
+        about: "an event from the log to its readers",
+        run: |setting| measured::run(setting, "events"),
+    },
+    Bench {
+        name: "memory",
+        about: "memory of an idle server and of a guest",
+        run: |setting| measured::run(setting, "memory"),
+    },
+    Bench {
+        name: "rivals",
+        about: "for orientation, those that are installed",
+        run: rivals::run,
+    },
+];
 
 /// Runs the benches; a bound that does not hold is an error.
 pub fn run(options: &Options) -> Result<()> {
@@ -92,7 +114,7 @@ pub fn run(options: &Options) -> Result<()> {
     }
     let chosen = chosen(&options.names)?;
     let setting = Setting {
-        hostel: release()?,
+        hostel: binaries(options.no_build)?,
         rounds: options.rounds.max(1),
     };
     let mut rows = Vec::new();
@@ -103,6 +125,7 @@ pub fn run(options: &Options) -> Result<()> {
         );
         rows.extend((bench.run)(&setting).with_context(|| format!("bench {}", bench.name))?);
     }
+    let rows: Vec<_> = rows.into_iter().map(Row::judge).collect();
     let json = serde_json::to_string_pretty(&rows)?;
     if let Some(path) = &options.out {
         std::fs::write(path, &json).with_context(|| format!("cannot write {}", path.display()))?;
@@ -117,7 +140,7 @@ pub fn run(options: &Options) -> Result<()> {
     );
     let broken = rows.iter().filter(|row| !row.holds()).count();
     if broken > 0 {
-        bail!("{broken} bounds do not hold");
+        bail!("{broken} rows have a bound that does not hold");
     }
     Ok(())
 }
@@ -141,21 +164,18 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Bench>> {
         .collect()
 }
 
-fn release() -> Result<PathBuf> {
-    shell::run(shell::cargo().args(["build", "--release", "--locked", "--package", "cli"]))?;
+/// The binary under test, beside the one that measures it.
+fn binaries(built: bool) -> Result<PathBuf> {
+    if !built {
+        shell::run(shell::cargo().args([
+            "build",
+            "--release",
+            "--locked",
+            "--package",
+            "cli",
+            "--package",
+            "bench",
+        ]))?;
+    }
     Ok(shell::target().join("release/hostel"))
-}
-
-impl Row {
-    /// Our median over the baseline's.
-    pub fn ratio(&self) -> f64 {
-        self.ours.median_ms / self.theirs.median_ms
-    }
-
-    /// Whether the bound holds.
-    pub fn holds(&self) -> bool {
-        match self.bound {
-            Bound::Ratio { most } => self.ratio() <= most,
-        }
-    }
 }

@@ -43,9 +43,12 @@ pub fn run(options: &Options) -> Result<()> {
         tally += Tally::one(took(name, step, &mut failed));
     }
     if !options.no_tests {
-        let suites = test::Options {
-            rust_only: !options.everything,
+        let only = if options.everything {
+            Vec::new()
+        } else {
+            vec![test::Suite::Rust]
         };
+        let suites = test::Options { only };
         let started = Instant::now();
         tally += test::suites(&suites, &mut failed);
         eprintln!("── tests: {:.0} s", started.elapsed().as_secs_f64());

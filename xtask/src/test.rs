@@ -16,9 +16,19 @@ use crate::tally::{CargoLines, Tally};
 /// How the tests are asked for.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Only the Rust tests
-    #[arg(long)]
-    pub rust_only: bool,
+    /// Only these; all when none is named
+    pub only: Vec<Suite>,
+}
+
+/// One runner and what it runs.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Suite {
+    /// `cargo test` over the workspace
+    Rust,
+    /// The official Python client against a real server
+    Python,
+    /// The official TypeScript client against a real server
+    Typescript,
 }
 
 /// Runs the suites and ends with `N passed, N failed, N skipped`.
@@ -34,9 +44,15 @@ pub fn run(options: &Options) -> Result<()> {
 
 /// Runs the suites, adds the names of failed ones, and returns the numbers.
 pub fn suites(options: &Options, failed: &mut Vec<String>) -> Tally {
-    let mut tally = one("Rust tests", failed, rust);
-    if !options.rust_only {
+    let wanted = |suite| options.only.is_empty() || options.only.contains(&suite);
+    let mut tally = Tally::default();
+    if wanted(Suite::Rust) {
+        tally += one("Rust tests", failed, rust);
+    }
+    if wanted(Suite::Python) {
         tally += one("Python client tests", failed, clients::python);
+    }
+    if wanted(Suite::Typescript) {
         tally += one("TypeScript client tests", failed, clients::typescript);
     }
     tally

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Bound, Row, Setting, pairs};
+use super::row::{Bound, Row};
+use super::{Setting, pairs};
 
 /// A dynamic binary of our size is read in a few milliseconds; more means that something runs
 /// before `main` that should not.
@@ -14,18 +15,17 @@ const MOST: f64 = 10.0;
 
 /// Measures `hostel --version` and `true` in pairs.
 pub fn run(setting: &Setting) -> Result<Vec<Row>> {
-    let (ours, theirs) = pairs::interleaved(
+    let both = pairs::interleaved(
         setting.rounds,
         || spawn(Command::new(&setting.hostel).arg("--version")),
         || spawn(&mut Command::new("true")),
     )?;
-    Ok(vec![Row {
-        what: "start of the binary".to_owned(),
-        baseline: "true".to_owned(),
-        ours,
-        theirs,
-        bound: Bound::Ratio { most: MOST },
-    }])
+    Ok(vec![Row::times(
+        "start of the binary",
+        "true",
+        both,
+        &[Bound::Ratio(MOST)],
+    )])
 }
 
 fn spawn(command: &mut Command) -> Result<Duration> {

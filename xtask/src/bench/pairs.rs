@@ -5,18 +5,16 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::samples::{Samples, Summary};
-
 /// Rounds whose times are thrown away: caches and files are warm afterwards, for both alike.
 const WARM_UP: usize = 3;
 
-/// Runs both sides `rounds` times and returns ours and the baseline's summary.
+/// Runs both sides `rounds` times and returns our times and the baseline's.
 pub fn interleaved(
     rounds: usize,
     mut ours: impl FnMut() -> Result<Duration>,
     mut baseline: impl FnMut() -> Result<Duration>,
-) -> Result<(Summary, Summary)> {
-    let (mut mine, mut theirs) = (Samples::default(), Samples::default());
+) -> Result<(Vec<Duration>, Vec<Duration>)> {
+    let (mut mine, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..WARM_UP + rounds {
         let (first, second) = if round % 2 == 0 {
             let first = ours()?;
@@ -26,11 +24,11 @@ pub fn interleaved(
             (ours()?, second)
         };
         if round >= WARM_UP {
-            mine.add(first);
-            theirs.add(second);
+            mine.push(first);
+            theirs.push(second);
         }
     }
-    Ok((mine.summary(), theirs.summary()))
+    Ok((mine, theirs))
 }
 
 #[cfg(test)]
@@ -46,6 +44,6 @@ mod tests {
         };
         let (ours, theirs) = interleaved(2, || run('o'), || run('b')).expect("both sides succeed");
         assert_eq!(*order.borrow(), "obboobboob");
-        assert_eq!((ours.runs, theirs.runs), (2, 2));
+        assert_eq!((ours.len(), theirs.len()), (2, 2));
     }
 }

@@ -1,50 +1,38 @@
-//! Times, and the few numbers that describe them. Never a mean: one hiccup would move it.
-
-use std::time::Duration;
+//! The few numbers that describe samples. Never a mean: one hiccup would move it.
 
 use serde::Serialize;
 
-/// The times of one side.
-#[derive(Default)]
-pub struct Samples(Vec<Duration>);
-
-/// What is said about them, in milliseconds.
+/// What is said about samples, in their unit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Summary {
-    /// How many runs.
+    /// How many.
     pub runs: usize,
-    /// The fastest.
-    pub best_ms: f64,
+    /// The least.
+    pub best: f64,
     /// Half were at most this.
-    pub median_ms: f64,
+    pub median: f64,
     /// 95 of 100 were at most this.
-    pub p95_ms: f64,
+    pub p95: f64,
+    /// 99 of 100 were at most this.
+    pub p99: f64,
 }
 
-impl Samples {
-    /// Adds one run.
-    pub fn add(&mut self, time: Duration) {
-        self.0.push(time);
+/// The summary; all zero when there are none.
+pub fn summary(mut samples: Vec<f64>) -> Summary {
+    samples.sort_by(f64::total_cmp);
+    Summary {
+        runs: samples.len(),
+        best: at(&samples, 0.0),
+        median: at(&samples, 0.5),
+        p95: at(&samples, 0.95),
+        p99: at(&samples, 0.99),
     }
+}
 
-    /// The summary; all zero when there was no run.
-    pub fn summary(mut self) -> Summary {
-        self.0.sort();
-        Summary {
-            runs: self.0.len(),
-            best_ms: self.at(0.0),
-            median_ms: self.at(0.5),
-            p95_ms: self.at(0.95),
-        }
-    }
-
-    /// The value at a quantile, by nearest rank, of sorted times.
-    fn at(&self, quantile: f64) -> f64 {
-        let rank = (quantile * self.0.len() as f64).ceil() as usize;
-        self.0
-            .get(rank.saturating_sub(1))
-            .map_or(0.0, |time| time.as_secs_f64() * 1e3)
-    }
+/// The value at a quantile, by nearest rank, of sorted samples.
+fn at(samples: &[f64], quantile: f64) -> f64 {
+    let rank = (quantile * samples.len() as f64).ceil() as usize;
+    samples.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
 }
 
 #[cfg(test)]
@@ -53,23 +41,21 @@ mod tests {
 
     #[test]
     fn quantiles_are_by_nearest_rank() {
-        let mut samples = Samples::default();
-        for ms in (1..=100).rev() {
-            samples.add(Duration::from_millis(ms));
-        }
+        let samples = (1..=100).rev().map(f64::from).collect();
         assert_eq!(
-            samples.summary(),
+            summary(samples),
             Summary {
                 runs: 100,
-                best_ms: 1.0,
-                median_ms: 50.0,
-                p95_ms: 95.0
+                best: 1.0,
+                median: 50.0,
+                p95: 95.0,
+                p99: 99.0
             }
         );
     }
 
     #[test]
     fn no_run_is_no_panic() {
-        assert_eq!(Samples::default().summary().median_ms, 0.0);
+        assert_eq!(summary(Vec::new()).median, 0.0);
     }
 }

@@ -1,17 +1,17 @@
 //! The result as a table for people.
 
-use super::{Bound, Row};
+use super::row::{Bound, Judged, Verdict};
+use super::samples::Summary;
 
-/// Columns aligned, one row per measurement, and whether its bound holds.
-pub fn render(rows: &[Row]) -> String {
-    let mut lines = vec![
-        [
-            "what", "ours", "p95", "baseline", "theirs", "p95", "ratio", "must be", "",
-        ]
-        .map(str::to_owned),
+/// Columns aligned, one row per measurement, and whether its bounds hold.
+pub fn render(rows: &[Judged]) -> String {
+    let head = [
+        "what", "runs", "ours", "p95", "p99", "baseline", "theirs", "p95", "added", "ratio",
+        "must be",
     ];
+    let mut lines = vec![head.map(str::to_owned)];
     lines.extend(rows.iter().map(cells));
-    let widths: Vec<usize> = (0..lines[0].len())
+    let widths: Vec<usize> = (0..head.len())
         .map(|column| {
             lines
                 .iter()
@@ -20,7 +20,7 @@ pub fn render(rows: &[Row]) -> String {
                 .unwrap_or(0)
         })
         .collect();
-    let padded = |line: &[String; 9]| {
+    let padded = |line: &[String; 11]| {
         let cells: Vec<String> = line
             .iter()
             .zip(&widths)
@@ -31,19 +31,44 @@ pub fn render(rows: &[Row]) -> String {
     lines.iter().map(padded).collect::<Vec<_>>().join("\n")
 }
 
-fn cells(row: &Row) -> [String; 9] {
-    let bound = match row.bound {
-        Bound::Ratio { most } => format!("≤ {most}×"),
-    };
+fn cells(row: &Judged) -> [String; 11] {
+    let value = |number: f64| format!("{number:.2} {}", row.unit);
+    let theirs = |of: &dyn Fn(&Summary) -> String| row.theirs.as_ref().map_or_else(String::new, of);
     [
         row.what.clone(),
-        format!("{:.2} ms", row.ours.median_ms),
-        format!("{:.2} ms", row.ours.p95_ms),
-        row.baseline.clone(),
-        format!("{:.2} ms", row.theirs.median_ms),
-        format!("{:.2} ms", row.theirs.p95_ms),
-        format!("{:.2}×", row.ratio()),
-        bound,
-        if row.holds() { "holds" } else { "BROKEN" }.to_owned(),
+        row.ours.runs.to_string(),
+        value(row.ours.median),
+        value(row.ours.p95),
+        value(row.ours.p99),
+        row.baseline.clone().unwrap_or_default(),
+        theirs(&|side| value(side.median)),
+        theirs(&|side| value(side.p95)),
+        theirs(&|side| value(row.ours.median - side.median)),
+        theirs(&|side| format!("{:.2}×", row.ours.median / side.median)),
+        if row.verdicts.is_empty() {
+            "(orientation)".to_owned()
+        } else {
+            let verdicts: Vec<String> = row
+                .verdicts
+                .iter()
+                .map(|made| verdict(made, &row.unit))
+                .collect();
+            verdicts.join(", ")
+        },
     ]
+}
+
+fn verdict(verdict: &Verdict, unit: &str) -> String {
+    let bound = match verdict.bound {
+        Bound::Ratio(most) => format!("≤ {most}×"),
+        Bound::Added(most) => format!("≤ +{most} {unit}"),
+        Bound::TailRatio(most) => format!("p95 ≤ {most}×"),
+        Bound::Median(most) => format!("≤ {most} {unit}"),
+        Bound::P99(most) => format!("p99 ≤ {most} {unit}"),
+    };
+    if verdict.holds {
+        format!("{bound} holds")
+    } else {
+        format!("{bound} BROKEN ({:.2})", verdict.measured)
+    }
 }

@@ -7,7 +7,7 @@ use super::{Finding, Tree};
 use crate::metadata::Package;
 
 /// Which of our crates each of them may import. An arrow is added here, in review, or not at all.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("api", &[]),
     ("protocol", &[]),
     ("egress", &[]),
@@ -27,6 +27,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
             "api", "claude", "cli", "egress", "model", "protocol", "sandbox", "server", "store",
         ],
     ),
+    ("bench", &["claude", "egress", "model", "sandbox"]),
     ("xtask", &[]),
 ];
 
