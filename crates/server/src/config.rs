@@ -157,6 +157,16 @@ pub const SETTINGS: &[Setting] = &[
     setting("sandbox.disk_mib", "HOSTEL_SANDBOX_DISK_MIB", Form::Number),
     setting("cli.version", "HOSTEL_CLI_VERSION", Form::Text),
     setting(
+        "cli.start_timeout_ms",
+        "HOSTEL_CLI_START_TIMEOUT_MS",
+        Form::Number,
+    ),
+    setting(
+        "cli.stall_timeout_ms",
+        "HOSTEL_CLI_STALL_TIMEOUT_MS",
+        Form::Number,
+    ),
+    setting(
         "egress.private_hosts",
         "HOSTEL_EGRESS_PRIVATE_HOSTS",
         Form::List,

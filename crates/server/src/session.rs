@@ -68,6 +68,8 @@ pub struct Settings {
     pub launch: start::Limits,
     /// Sandboxes at one time; sessions beyond that wait for a place, and say so.
     pub max_sandboxes: usize,
+    /// How long claude may take to say its first word.
+    pub start_timeout: Duration,
     /// How long a working claude may be silent before its turn is begun again.
     pub stall: Duration,
 }

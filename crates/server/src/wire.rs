@@ -22,10 +22,6 @@ use crate::ids::Ids;
 use crate::session::{self, Sessions};
 use crate::usage::Ledger;
 
-/// How long a working claude may say nothing. Its own tools end after ten minutes at the latest, so
-/// one that is silent for longer hangs.
-const STALL: Duration = Duration::from_secs(15 * 60);
-
 const MIB: u64 = 1024 * 1024;
 
 /// Why a part did not start.
@@ -167,7 +163,8 @@ fn settings(config: &Config) -> Result<session::Settings, WireError> {
         cli: Some(config.cli.version.clone()).filter(|version| *version != VersionReq::STAR),
         launch,
         max_sandboxes: config.limits.max_sandboxes as usize,
-        stall: STALL,
+        start_timeout: Duration::from_millis(config.cli.start_timeout_ms),
+        stall: Duration::from_millis(config.cli.stall_timeout_ms),
     })
 }
 

@@ -452,7 +452,14 @@ impl Actor {
         let tools = state_tools(&self.row);
         self.custom = CustomTools::new(start::custom(&tools));
         let launch = start::launch(&agent, &tools, session, self.inner.settings.launch);
-        Ok((cli, Start { launch, transcript }))
+        Ok((
+            cli,
+            Start {
+                launch,
+                transcript,
+                first_word: self.inner.settings.start_timeout,
+            },
+        ))
     }
 
     /// Which conversation claude carries on. One of which nothing was mirrored is begun anew, under a
@@ -733,6 +740,7 @@ impl Actor {
             if let Some(live) = &self.live {
                 // The next prompt starts a claude that knows the new tools, in the same sandbox.
                 let _ = live.orders.send(Order::End).await;
+                self.state.claude_ended();
             }
         }
         Ok(())

@@ -398,6 +398,11 @@ impl State {
         self.facts.tools = tools;
     }
 
+    /// Claude was ended between turns; the next prompt starts another.
+    pub fn claude_ended(&mut self) {
+        self.started = false;
+    }
+
     /// The budget was raised or removed: model calls pass again.
     pub fn budget_raised(&mut self) {
         self.budget_reached = false;

@@ -62,6 +62,8 @@ pub struct Start {
     pub launch: Launch,
     /// A transcript to bring back first: a tar of files below the home directory.
     pub transcript: Option<Vec<u8>>,
+    /// How long claude may take to say its first word.
+    pub first_word: Duration,
 }
 
 /// Why claude or a sandbox ended.

@@ -247,6 +247,7 @@ fn sessions(store: &Arc<Store>, clock: &Clock, ids: &Ids, data: &TempDir) -> Ses
                 max_retries: 0,
             },
             max_sandboxes: 1,
+            start_timeout: std::time::Duration::from_secs(60),
             stall: Duration::from_secs(60),
         },
         clock: clock.clone(),

@@ -5,17 +5,26 @@ use std::time::Duration;
 use bytes::Bytes;
 use claude::frame::Frame;
 use claude::lines::{Line, Lines};
-use sandbox::guest_channel::{Exit, Guest, Output, ProcessInput, ProcessOutput, ProcessSpec};
+use sandbox::guest_channel::{
+    Exit, Guest, LinkError, Output, ProcessInput, ProcessOutput, ProcessSpec, SpawnError,
+};
 use tokio::sync::mpsc;
 
 use super::{Ended, News, Order, Start};
 use crate::session::place;
 
-/// How long claude may take from its start to its first frame. It takes 0.3 s on an idle machine; the
-/// rest is for machines that are far from idle.
-const READY: Duration = Duration::from_secs(60);
 /// How much of claude's standard error is kept for the message that says why it ended.
 const STDERR_TAIL: usize = 4096;
+
+/// Why a claude is no longer followed.
+enum Over {
+    /// It ended by itself, or could not be started.
+    Claude(Ended),
+    /// Its sandbox ended.
+    Sandbox(Ended),
+    /// It was to end, perhaps for another.
+    Ordered(Option<Box<Start>>),
+}
 
 /// Follows orders until the link ends or nobody gives any more; then the sandbox is done with.
 pub async fn follow(
@@ -23,54 +32,86 @@ pub async fn follow(
     mut orders: mpsc::Receiver<Order>,
     news: &mpsc::Sender<News>,
 ) -> Ended {
-    while let Some(order) = orders.recv().await {
-        // A line for a claude that has ended is no use to the next one: the actor writes anew.
-        let Order::Start(start) = order else { continue };
-        let ended = match spawn(guest, *start).await {
-            Err(ended) => ended,
-            Ok((input, output)) => tokio::select! {
-                ended = read(output, news) => ended,
-                ended = write(input, &mut orders) => ended,
+    let mut next = None;
+    loop {
+        let start = match next.take() {
+            Some(start) => start,
+            None => match orders.recv().await {
+                Some(Order::Start(start)) => start,
+                // A line for a claude that has ended is no use to the next one: the actor writes anew.
+                Some(Order::Line(_) | Order::End) => continue,
+                None => return Ended::new("it was stopped", false),
             },
         };
-        if news.send(News::ClaudeEnded(ended)).await.is_err() {
-            break;
+        match claude(guest, *start, &mut orders, news).await {
+            Over::Ordered(another) => next = another,
+            Over::Sandbox(ended) => return ended,
+            Over::Claude(ended) => {
+                if news.send(News::ClaudeEnded(ended)).await.is_err() {
+                    return Ended::new("it was stopped", false);
+                }
+            }
         }
     }
-    Ended::new("it was stopped", false)
 }
 
-async fn spawn(guest: &Guest, start: Start) -> Result<(ProcessInput, ProcessOutput), Ended> {
-    let Start { launch, transcript } = start;
+/// Starts claude and follows it to its end.
+async fn claude(
+    guest: &Guest,
+    start: Start,
+    orders: &mut mpsc::Receiver<Order>,
+    news: &mpsc::Sender<News>,
+) -> Over {
+    let first_word = start.first_word;
+    match spawn(guest, start).await {
+        Err(over) => over,
+        Ok((input, output)) => tokio::select! {
+            over = read(output, news, first_word) => over,
+            another = write(input, orders) => Over::Ordered(another),
+        },
+    }
+}
+
+async fn spawn(guest: &Guest, start: Start) -> Result<(ProcessInput, ProcessOutput), Over> {
+    let Start {
+        launch, transcript, ..
+    } = start;
     if let Some(tar) = transcript {
         let tar = std::io::Cursor::new(tar);
-        guest
-            .unpack(place::HOME, tar)
-            .await
-            .map_err(|error| Ended::step("bring the transcript back", &error, true))?;
+        let unpacked = guest.unpack(place::HOME, tar).await;
+        unpacked.map_err(|error| failed("bring the transcript back", error))?;
     }
     let cwd = launch.paths.cwd.to_string_lossy().into_owned();
-    let spec = ProcessSpec {
-        argv: launch.argv(),
-        env: launch.env(),
-        cwd,
-        terminal: None,
-    };
+    let (argv, env) = (launch.argv(), launch.env());
     let process = guest
-        .spawn(spec)
-        .await
-        .map_err(|error| Ended::step("start claude", &error, false))?;
+        .spawn(ProcessSpec {
+            argv,
+            env,
+            cwd,
+            terminal: None,
+        })
+        .await;
+    let process = process.map_err(|error| match error {
+        SpawnError::Link(error) => failed("start claude", error),
+        SpawnError::Refused(_) => Over::Claude(Ended::step("start claude", &error, false)),
+    })?;
     let (input, output) = process.split();
-    input
-        .write(&launch.initialize("initialize"))
-        .await
-        .map_err(|error| Ended::step("write to claude", &error, true))?;
+    // A claude that does not take its first line says why as it ends.
+    let _ = input.write(&launch.initialize("initialize")).await;
     Ok((input, output))
 }
 
+/// A step over the link that failed: when the link itself ended, so did the sandbox.
+fn failed(step: &str, error: LinkError) -> Over {
+    match error {
+        LinkError::Ended => Over::Sandbox(Ended::new("the sandbox ended", true)),
+        error => Over::Claude(Ended::step(step, &error, true)),
+    }
+}
+
 /// Writes what is ordered; ends when claude is to end.
-async fn write(input: ProcessInput, orders: &mut mpsc::Receiver<Order>) -> Ended {
-    loop {
+async fn write(input: ProcessInput, orders: &mut mpsc::Receiver<Order>) -> Option<Box<Start>> {
+    let another = loop {
         match orders.recv().await {
             Some(Order::Line(line)) => {
                 if input.write(&line).await.is_err() {
@@ -78,37 +119,28 @@ async fn write(input: ProcessInput, orders: &mut mpsc::Receiver<Order>) -> Ended
                     std::future::pending::<()>().await;
                 }
             }
-            Some(Order::End | Order::Start(_)) | None => {
-                // Dropping both halves afterwards kills what is left of the tree.
-                let _ = input.kill_tree().await;
-                return Ended::new("it was stopped", false);
-            }
+            Some(Order::Start(start)) => break Some(start),
+            Some(Order::End) | None => break None,
         }
-    }
+    };
+    // Dropping both halves afterwards kills what is left of the tree.
+    let _ = input.kill_tree().await;
+    another
 }
 
 /// Reads claude's lines to their end.
-async fn read(mut output: ProcessOutput, news: &mpsc::Sender<News>) -> Ended {
+async fn read(mut output: ProcessOutput, news: &mpsc::Sender<News>, first_word: Duration) -> Over {
     let mut lines = Lines::default();
     let mut stderr = Tail::default();
     let mut ready = false;
-    let ready_by = tokio::time::Instant::now() + READY;
+    let ready_by = tokio::time::Instant::now() + first_word;
     loop {
         let next = if ready {
             output.next().await
         } else {
             match tokio::time::timeout_at(ready_by, output.next()).await {
                 Ok(next) => next,
-                Err(_) => {
-                    return Ended::new(
-                        format!(
-                            "claude said nothing for {} s{}",
-                            READY.as_secs(),
-                            stderr.quoted()
-                        ),
-                        true,
-                    );
-                }
+                Err(_) => return Over::Claude(mute(first_word, &stderr)),
             }
         };
         match next {
@@ -118,16 +150,25 @@ async fn read(mut output: ProcessOutput, news: &mpsc::Sender<News>) -> Ended {
                     let Some(item) = item(line) else { continue };
                     ready |= matches!(item, News::Frame(_));
                     if news.send(item).await.is_err() {
-                        return Ended::new("it was stopped", false);
+                        return Over::Ordered(None);
                     }
                 }
             }
             Ok(Some(Output::Stderr(bytes))) => stderr.push(&bytes),
-            Ok(Some(Output::Exit(exit))) => return exited(exit, &stderr, ready),
-            Ok(None) => return Ended::new("the sandbox ended", true),
-            Err(error) => return Ended::step("read from claude", &error, true),
+            Ok(Some(Output::Exit(exit))) => return Over::Claude(exited(exit, &stderr, ready)),
+            Ok(None) => return Over::Sandbox(Ended::new("the sandbox ended", true)),
+            Err(error) => return failed("read from claude", error),
         }
     }
+}
+
+fn mute(first_word: Duration, stderr: &Tail) -> Ended {
+    let why = format!(
+        "claude said nothing for {:.1} s{}",
+        first_word.as_secs_f64(),
+        stderr.quoted()
+    );
+    Ended::new(why, true)
 }
 
 fn item(line: Line) -> Option<News> {
