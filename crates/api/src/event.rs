@@ -306,7 +306,7 @@ pub enum ErrorKind {
     ModelRateLimitedError,
     /// The model API failed or refused otherwise.
     ModelRequestFailedError,
-    /// The account has no credit, or the key is refused.
+    /// The account has no credit.
     BillingError,
     /// Too many rounds in one turn.
     ToolUseLimitReachedError,

@@ -563,7 +563,7 @@ impl Inner {
         let mut claims = Vec::new();
         for (index, event) in events.iter().enumerate() {
             let checked = match event {
-                ClientEvent::Message { .. } if spent => Err("the session's budget is used up; only `user.tool_confirmation`, `user.tool_result`, \
+                ClientEvent::Message { .. } if spent => Err("the session's budget is used up; only `user.tool_confirmation`, \
                      `user.custom_tool_result` and `user.interrupt` are taken until it is raised or removed".to_owned()),
                 ClientEvent::Message { .. } | ClientEvent::Interrupt { .. } => Ok(()),
                 ClientEvent::ToolConfirmation { tool_use_id, .. } => open.claim(tool_use_id, false).map(|()| claims.push(tool_use_id.clone())),

@@ -121,6 +121,8 @@ struct Live {
     stop: CancellationToken,
     /// Claude has been started in this sandbox before, so its files are there.
     used: bool,
+    /// The sandbox is made; before that it may wait for a place, which is no silence of claude's.
+    up: bool,
 }
 
 /// New event ids from the server's source.
@@ -235,10 +237,15 @@ impl Actor {
     fn deadline(&self) -> Instant {
         let patience = match () {
             () if self.state.interrupting() => INTERRUPT_GRACE,
-            () if self.state.owes_frames() => self.inner.settings.stall,
+            () if self.silent() => self.inner.settings.stall,
             () => LINGER,
         };
         self.last_sign + patience
+    }
+
+    /// Whether claude is to blame when nothing comes.
+    fn silent(&self) -> bool {
+        self.state.owes_frames() && self.live.as_ref().is_some_and(|live| live.up)
     }
 
     async fn overdue(&mut self) -> Result<(), End> {
@@ -250,7 +257,7 @@ impl Actor {
             );
             return self.input(Input::Overdue { why }).await;
         }
-        if self.state.owes_frames() {
+        if self.silent() {
             let why = format!(
                 "claude gave no sign of life for {} s",
                 self.inner.settings.stall.as_secs()
@@ -519,6 +526,7 @@ impl Actor {
             news,
             stop,
             used: false,
+            up: false,
         }
     }
 
@@ -568,6 +576,12 @@ impl Actor {
     async fn news(&mut self, news: Option<News>) -> Result<(), End> {
         self.last_sign = Instant::now();
         match news {
+            Some(News::Up) => {
+                if let Some(live) = &mut self.live {
+                    live.up = true;
+                }
+                Ok(())
+            }
             Some(News::Frame(frame)) => self.frame(*frame).await,
             Some(News::Limit(message)) => self.input(Input::Limit(message)).await,
             Some(News::ClaudeEnded(ended)) => {

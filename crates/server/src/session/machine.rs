@@ -339,9 +339,14 @@ impl State {
     }
 
     /// A session whose turn was cut by the end of its server. `open` are the tool calls without a
-    /// result, by event id.
+    /// result, by event id; `request` is the start event of a model request without an end.
     #[must_use]
-    pub fn cut(facts: Facts, prompt: Option<Prompt>, open: Vec<(String, Tool)>) -> State {
+    pub fn cut(
+        facts: Facts,
+        prompt: Option<Prompt>,
+        open: Vec<(String, Tool)>,
+        request: Option<String>,
+    ) -> State {
         let calls = open
             .into_iter()
             .map(|(event_id, tool)| Call {
@@ -351,9 +356,15 @@ impl State {
                 answered: false,
             })
             .collect();
+        let request = request.map(|start_id| Request {
+            start_id,
+            usage: ModelUsage::default(),
+            blocks: VecDeque::new(),
+        });
         let turn = Turn {
             prompt,
             calls,
+            request,
             ..Turn::default()
         };
         State {

@@ -100,6 +100,8 @@ struct Fold {
     cut: bool,
     prompt: Option<Prompt>,
     open: HashMap<String, Tool>,
+    /// The start of a model request that has not ended.
+    request: Option<String>,
 }
 
 async fn fold(inner: &Inner, row: &SessionRow) -> Result<(State, bool), StoreError> {
@@ -125,10 +127,18 @@ async fn fold(inner: &Inner, row: &SessionRow) -> Result<(State, bool), StoreErr
             break;
         }
     }
-    let Fold { cut, prompt, open } = fold;
+    let Fold {
+        cut,
+        prompt,
+        open,
+        request,
+    } = fold;
     match cut {
         false => Ok((State::new(facts), false)),
-        true => Ok((State::cut(facts, prompt, open.into_iter().collect()), true)),
+        true => Ok((
+            State::cut(facts, prompt, open.into_iter().collect(), request),
+            true,
+        )),
     }
 }
 
@@ -160,6 +170,8 @@ impl Fold {
                     name: String::new(),
                 },
             ),
+            "span.model_request_start" => self.request = Some(event.id.clone()),
+            "span.model_request_end" => self.request = None,
             "agent.tool_result" => self.closed(&body()["tool_use_id"]),
             "agent.mcp_tool_result" => self.closed(&body()["mcp_tool_use_id"]),
             _ => {}

@@ -34,6 +34,8 @@ pub const ORDERS: usize = 64;
 /// What a runner tells its actor.
 #[derive(Debug)]
 pub enum News {
+    /// The sandbox is made and its guest answers.
+    Up,
     /// Claude wrote this.
     Frame(Box<Frame>),
     /// A limit was hit; one sentence.
@@ -195,6 +197,7 @@ async fn live(plan: Plan, around: &Surroundings, orders: mpsc::Receiver<Order>) 
             incoming,
             _listening,
         }) => {
+            let _ = around.news.send(News::Up).await;
             let mut carriers = JoinSet::new();
             carriers.spawn(serve(
                 incoming,

@@ -17,52 +17,6 @@ use crate::http::sessions;
 /// Events on a page when the request does not say; the contract names no number.
 const DEFAULT_LIMIT: u32 = 100;
 
-/// Every type that a log can hold: the contract's persisted ones, and this server's own.
-const KINDS: &[&str] = &[
-    "agent.custom_tool_use",
-    "agent.mcp_tool_result",
-    "agent.mcp_tool_use",
-    "agent.message",
-    "agent.thinking",
-    "agent.thread_context_compacted",
-    "agent.thread_message_received",
-    "agent.thread_message_sent",
-    "agent.tool_result",
-    "agent.tool_use",
-    "hostel.frame",
-    "session.error",
-    "session.status_idle",
-    "session.status_rescheduled",
-    "session.status_running",
-    "session.status_terminated",
-    "session.thread_created",
-    "session.thread_status_idle",
-    "session.thread_status_rescheduled",
-    "session.thread_status_running",
-    "session.thread_status_terminated",
-    "session.updated",
-    "session.usage",
-    "span.model_request_end",
-    "span.model_request_start",
-    "span.outcome_evaluation_end",
-    "span.outcome_evaluation_ongoing",
-    "span.outcome_evaluation_start",
-    "system.message",
-    "user.custom_tool_result",
-    "user.define_outcome",
-    "user.interrupt",
-    "user.message",
-    "user.tool_confirmation",
-    "user.tool_result",
-    "workflow_run.created",
-    "workflow_run.error",
-    "workflow_run.phase_ended",
-    "workflow_run.phase_started",
-    "workflow_run.status_ended",
-    "workflow_run.status_idle",
-    "workflow_run.status_running",
-];
-
 pub(in crate::http) async fn list(
     State(app): State<App>,
     caller: Caller,
@@ -95,7 +49,10 @@ pub(in crate::http) async fn list(
 
 fn kinds(query: &mut Query) -> Result<Vec<String>, ApiError> {
     let kinds = query.list("types");
-    match kinds.iter().find(|kind| !KINDS.contains(&kind.as_str())) {
+    match kinds
+        .iter()
+        .find(|kind| !api::event::LISTED.contains(&kind.as_str()))
+    {
         Some(kind) => Err(ApiError::invalid(format!(
             "types[]: no event that is listed has the type {}",
             quoted(kind)

@@ -445,10 +445,11 @@ fn a_session_cut_by_the_end_of_its_server_goes_on() {
         facts,
         Some(prompt),
         vec![("e9".into(), Tool::BuiltIn("bash".into()))],
+        Some("e8".into()),
     );
     assert_eq!(
         story.tell([lost()]),
-        "result(e9,true) error(UnknownError,Retrying) rescheduled thread =Rescheduling START(true) running thread =Running >m1"
+        "model_request_end result(e9,true) error(UnknownError,Retrying) rescheduled thread =Rescheduling START(true) running thread =Running >m1"
     );
 }
 
