@@ -305,8 +305,16 @@ impl Cgroups {
                 for group in [root.clone(), root.join("hostel"), ours(root)] {
                     put(&group.join("cgroup.subtree_control"), &enable.join(" "))?;
                 }
+                for group in [root.join("hostel"), ours(root)] {
+                    weigh(&group.join("cpu.weight"), 100, 10_000);
+                }
             }
             Layout::V1 { .. } => {
+                if let Some(mount) = self.layout.of("cpu") {
+                    for group in [mount.join("hostel"), ours(mount)] {
+                        weigh(&group.join("cpu.shares"), 1024, 262_144);
+                    }
+                }
                 if let Some(mount) = self.layout.of("devices") {
                     let group = self.devices(mount);
                     fs::create_dir_all(&group)?;
@@ -354,6 +362,16 @@ impl Cgroups {
             }
             (Layout::V2(_), _) => vec![("cpu.max", format!("{quota} {period}"))],
         }
+    }
+}
+
+/// Lets all sandboxes together weigh as many plain processes as there are processors. A group weighs
+/// as much as one process by default, and a busy neighbour would leave the sandboxes next to nothing.
+/// A host that does not allow it keeps the default.
+fn weigh(file: &Path, one: u64, most: u64) {
+    let processors = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
+    if let Err(error) = put(file, &(one * processors).min(most).to_string()) {
+        tracing::debug!("cannot set {}: {error}", file.display());
     }
 }
 
