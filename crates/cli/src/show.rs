@@ -133,7 +133,11 @@ impl Show {
         let text = text_of(&event["content"]);
         let rest = text.get(shown..).unwrap_or_default();
         let open = std::mem::take(&mut self.open);
-        let ended = if rest.is_empty() { !open } else { rest.ends_with('\n') };
+        let ended = if rest.is_empty() {
+            !open
+        } else {
+            rest.ends_with('\n')
+        };
         Some(format!("{rest}{}", if ended { "" } else { "\n" }))
     }
 
@@ -249,7 +253,10 @@ mod tests {
     fn a_streamed_message_is_shown_once() {
         let delta = |text: &str| json!({"type": "event_delta", "event_id": "5", "delta": {"content": {"text": text}}});
         let message = json!({"type": "agent.message", "id": "5", "content": [{"type": "text", "text": "two files"}]});
-        assert_eq!(shown(&[delta("two "), delta("files"), message.clone()]), "two files\n");
+        assert_eq!(
+            shown(&[delta("two "), delta("files"), message.clone()]),
+            "two files\n"
+        );
         assert_eq!(shown(&[delta("two "), message]), "two files\n");
     }
 
