@@ -8,7 +8,6 @@
 mod launch;
 mod measured;
 mod pairs;
-mod rivals;
 mod row;
 mod samples;
 mod table;
@@ -56,7 +55,7 @@ struct Bench {
     run: fn(&Setting) -> Result<Vec<Row>>,
 }
 
-const BENCHES: [Bench; 9] = [
+const BENCHES: [Bench; 8] = [
     Bench {
         name: "launch",
         about: "start of the binary, as each sandbox helper pays it",
@@ -96,11 +95,6 @@ const BENCHES: [Bench; 9] = [
         name: "memory",
         about: "memory of an idle server and of a guest",
         run: |setting| measured::run(setting, "memory"),
-    },
-    Bench {
-        name: "rivals",
-        about: "for orientation, those that are installed",
-        run: rivals::run,
     },
 ];
 

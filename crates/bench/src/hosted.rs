@@ -1,0 +1,268 @@
+//! A `hostel serve` of the measurement's own: its process, its data directory, its sessions, and
+//! the processes in its sandboxes as `/proc` shows them.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+use crate::http::{Client, PATIENCE, Stream};
+use crate::place;
+
+const KEY: &str = "hk-bench-0123456789abcdef0123456789";
+/// A model that has a price; the scripted one answers in its place.
+const MODEL: &str = "claude-sonnet-5";
+/// How often a state is looked at.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// The server, with an agent and an environment.
+pub struct Hosted {
+    child: Child,
+    data: tempfile::TempDir,
+    /// How to reach it.
+    pub client: Client,
+    agent: String,
+    environment: String,
+}
+
+impl Hosted {
+    /// Starts the server with this claude and this model API. Its data lies beside the claude, so
+    /// that both are on one disk.
+    pub async fn start(hostel: &Path, cli: &Path, model: &str) -> Result<Hosted> {
+        let data = tempfile::Builder::new()
+            .prefix("bench-")
+            .tempdir_in(below(hostel)?)?;
+        install(cli, data.path())?;
+        let mut child = Command::new(hostel)
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data.path())
+            .env("HOSTEL_API_KEY", KEY)
+            .env("ANTHROPIC_API_KEY", "scripted")
+            .env("ANTHROPIC_BASE_URL", model)
+            .env(
+                "HOSTEL_LOG_LEVEL",
+                std::env::var("HOSTEL_LOG_LEVEL").unwrap_or("warn".to_owned()),
+            )
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("cannot start {}", hostel.display()))?;
+        let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await??;
+        let line = line.context("the server ended before it was ready")?;
+        let (_, address) = line
+            .rsplit_once("http://")
+            .context("the server said no address")?;
+        let client = Client::new(address.trim().parse()?, KEY);
+        let agent =
+            json!({"name": "bench", "model": MODEL, "tools": [{"type": "agent_toolset_20260401"}]});
+        let agent = id(&client.send("POST", "/v1/agents", &agent).await?)?;
+        let environment = json!({"name": "bench"});
+        let environment = id(&client
+            .send("POST", "/v1/environments", &environment)
+            .await?)?;
+        Ok(Hosted {
+            child,
+            data,
+            client,
+            agent,
+            environment,
+        })
+    }
+
+    /// Makes a session; with a text it begins to work at once.
+    pub async fn session(&self, text: Option<&str>) -> Result<Session> {
+        let events: Vec<Value> = text.map(message).into_iter().collect();
+        let body = json!({"agent": self.agent, "environment_id": self.environment, "initial_events": events});
+        let id = id(&self.client.send("POST", "/v1/sessions", &body).await?)?;
+        Ok(Session {
+            client: self.client.clone(),
+            id,
+        })
+    }
+
+    /// Waits until every sandbox is gone.
+    pub async fn empty(&self) -> Result<()> {
+        let sandboxes = self.data.path().join("sandboxes");
+        until("the end of the sandboxes", || {
+            fs::read_dir(&sandboxes)
+                .map_or(true, |mut entries| entries.next().is_none())
+                .then_some(())
+        })
+        .await
+    }
+
+    /// The first process of the only sandbox.
+    pub fn guest(&self) -> Option<u32> {
+        let entries = fs::read_dir(self.data.path().join("sandboxes")).ok()?;
+        let made = entries
+            .flatten()
+            .find_map(|entry| fs::read(entry.path().join("made.json")).ok())?;
+        let made: Value = serde_json::from_slice(&made).ok()?;
+        made["pid"].as_u64()?.try_into().ok()
+    }
+
+    /// The claude in the only sandbox.
+    pub async fn claude(&self) -> Result<u32> {
+        let look = || {
+            descendants(self.guest()?).into_iter().find(|pid| {
+                words(*pid, "cmdline")
+                    .first()
+                    .is_some_and(|word| word == place::CLI)
+            })
+        };
+        until("claude in the sandbox", look).await
+    }
+
+    /// The server's process.
+    pub fn pid(&self) -> Result<u32> {
+        self.child.id().context("the server ended")
+    }
+
+    /// Ends the server in order and waits for it.
+    pub async fn stop(mut self) -> Result<()> {
+        kill(Pid::from_raw(self.pid()?.try_into()?), Signal::SIGTERM)?;
+        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await??;
+        if !status.success() {
+            bail!("the server ended with {status}");
+        }
+        // An installed CLI is read-only, which would keep it from being removed.
+        for entry in fs::read_dir(self.data.path().join("cli"))?.flatten() {
+            if entry.path().is_dir() {
+                fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o755))?;
+            }
+        }
+        self.data.close()?;
+        Ok(())
+    }
+}
+
+/// A session of it.
+pub struct Session {
+    client: Client,
+    id: String,
+}
+
+impl Session {
+    /// Reads its events, and its text as it grows.
+    pub async fn stream(&self) -> Result<Stream> {
+        self.client
+            .stream(&format!(
+                "/v1/sessions/{}/events/stream?event_deltas=agent.message",
+                self.id
+            ))
+            .await
+    }
+
+    /// Sends a message.
+    pub async fn say(&self, text: &str) -> Result<()> {
+        let body = json!({"events": [message(text)]});
+        self.client
+            .send("POST", &format!("/v1/sessions/{}/events", self.id), &body)
+            .await
+            .map(drop)
+    }
+
+    /// Waits until it is idle, by asking: its last event may have been read already.
+    pub async fn rest(&self) -> Result<()> {
+        let path = format!("/v1/sessions/{}", self.id);
+        let asking = async {
+            while self.client.send("GET", &path, &json!({})).await?["status"] != "idle" {
+                tokio::time::sleep(LOOK).await;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(PATIENCE, asking)
+            .await
+            .context("the session works for ever")?
+    }
+
+    /// Deletes it, with its sandbox.
+    pub async fn delete(self) -> Result<()> {
+        self.client
+            .send("DELETE", &format!("/v1/sessions/{}", self.id), &json!({}))
+            .await
+            .map(drop)
+    }
+}
+
+/// The build directory: where the binary under test lies.
+pub fn below(hostel: &Path) -> Result<&Path> {
+    hostel
+        .parent()
+        .and_then(Path::parent)
+        .context("the binary lies in no build directory")
+}
+
+/// Makes a program the installed claude of a data directory.
+fn install(cli: &Path, data: &Path) -> Result<()> {
+    let home = data.join("cli/9.9.9");
+    fs::create_dir_all(&home)?;
+    let target = home.join("claude");
+    // A hard link shares the page cache with the bare one.
+    if fs::hard_link(cli, &target).is_err() {
+        fs::copy(cli, &target)?;
+    }
+    Ok(())
+}
+
+fn message(text: &str) -> Value {
+    json!({"type": "user.message", "content": [{"type": "text", "text": text}]})
+}
+
+fn id(made: &Value) -> Result<String> {
+    Ok(made["id"]
+        .as_str()
+        .context("an answer without an id")?
+        .to_owned())
+}
+
+/// The words of `/proc/<pid>/cmdline` or `environ`.
+pub fn words(pid: u32, file: &str) -> Vec<String> {
+    let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    text.split_terminator('\0').map(str::to_owned).collect()
+}
+
+/// Every process below one.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let mut found = vec![pid];
+    let mut next = 0;
+    while let Some(above) = found.get(next).copied() {
+        let children = fs::read_to_string(format!("/proc/{above}/task/{above}/children"));
+        let children = children.unwrap_or_default();
+        found.extend(
+            children
+                .split_whitespace()
+                .filter_map(|pid| pid.parse::<u32>().ok()),
+        );
+        next += 1;
+    }
+    found.remove(0);
+    found
+}
+
+/// Looks until there is something.
+pub async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> Result<T> {
+    let started = Instant::now();
+    while started.elapsed() < PATIENCE {
+        if let Some(found) = look() {
+            return Ok(found);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    bail!("waited in vain for {what}")
+}
+
+/// The path of this program.
+pub fn myself() -> Result<PathBuf> {
+    std::env::current_exe().context("cannot find this program's own file")
+}

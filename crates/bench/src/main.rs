@@ -1,0 +1,97 @@
+//! Measures what the project promises, each promise beside its baseline, for `cargo xtask bench`.
+//!
+//! ```text
+//!   cargo xtask bench ──starts──▶ bench <hostel> <cli> <rounds> <name>… ──rows of samples (JSON)──▶ xtask judges
+//!                                   ├── hosted: a `hostel serve` of its own, over HTTP
+//!                                   ├── bare: the claude CLI without any of ours
+//!                                   ├── asker, stand_in: this binary again, inside a sandbox
+//!                                   └── the scripted model, in this process
+//! ```
+//!
+//! It never decides whether a promise holds, and leaves nothing behind: no process, no sandbox, no
+//! file.
+
+mod asker;
+mod bare;
+mod create;
+mod egress;
+mod events;
+mod hosted;
+mod http;
+mod memory;
+mod place;
+mod row;
+mod stand_in;
+mod turn;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use row::Row;
+
+/// What every measurement is given.
+pub struct Setting {
+    /// The release binary under test.
+    pub hostel: PathBuf,
+    /// The claude CLI.
+    pub cli: PathBuf,
+    /// Measured rounds.
+    pub rounds: usize,
+}
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args();
+    let program = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    // Inside a sandbox this binary is the other side of a measurement.
+    let result = match rest.first().map(String::as_str) {
+        _ if program == place::CLI => stand_in::run(),
+        Some("ask") => asker::run(rest.get(1).map_or("", String::as_str)),
+        _ => measure(&rest),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(arguments: &[String]) -> Result<()> {
+    let [hostel, cli, rounds, names @ ..] = arguments else {
+        bail!("usage: bench <hostel> <claude> <rounds> <name>…; `cargo xtask bench` does that");
+    };
+    let setting = Setting {
+        hostel: hostel.into(),
+        cli: cli.into(),
+        rounds: rounds.parse().context("the rounds are not a number")?,
+    };
+    let runtime = tokio::runtime::Runtime::new()?;
+    let mut rows = Vec::new();
+    for name in names {
+        rows.extend(
+            runtime
+                .block_on(one(&setting, name))
+                .with_context(|| format!("bench {name}"))?,
+        );
+    }
+    println!("{}", serde_json::to_string(&rows)?);
+    Ok(())
+}
+
+async fn one(setting: &Setting, name: &str) -> Result<Vec<Row>> {
+    match name {
+        "create" => create::run(setting).await,
+        "turn" => turn::run(setting, turn::Which::First).await,
+        "second" => turn::run(setting, turn::Which::Second).await,
+        "turns" => turn::run(setting, turn::Which::Both).await,
+        "crowd" => turn::crowd(setting).await,
+        "egress" => egress::run(setting).await,
+        "events" => events::run(setting).await,
+        "memory" => memory::run(setting).await,
+        _ => bail!("no such measurement"),
+    }
+}
