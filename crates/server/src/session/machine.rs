@@ -384,10 +384,9 @@ impl State {
     #[must_use]
     pub fn owes_frames(&self) -> bool {
         self.started
-            && self
-                .turn
-                .as_ref()
-                .is_some_and(|turn| turn.asks.is_empty() || turn.interrupted)
+            && self.turn.as_ref().is_some_and(|turn| {
+                turn.asks.is_empty() || turn.interrupted || turn.request.is_some()
+            })
     }
 
     /// Whether an interrupt waits for claude to heed it.
@@ -477,7 +476,7 @@ impl State {
             return out.log(Entry::Processed(event_id));
         };
         let ask = turn.asks.remove(at);
-        let waiting = !turn.asks.is_empty();
+        let waiting = !turn.asks.is_empty() && turn.request.is_none();
         if waiting {
             out.log(Entry::Processed(event_id));
             self.wait(out);
@@ -617,7 +616,8 @@ impl State {
     }
 
     fn request_end(&mut self, is_error: bool, out: &mut Out<'_>) {
-        let Some(request) = self.turn.as_mut().and_then(|turn| turn.request.take()) else {
+        let Some(turn) = &mut self.turn else { return };
+        let Some(request) = turn.request.take() else {
             return;
         };
         out.event(Body::ModelRequestEnd {
@@ -625,6 +625,9 @@ impl State {
             is_error,
             model_usage: request.usage,
         });
+        if !turn.asks.is_empty() && self.status == Status::Running {
+            self.wait(out);
+        }
     }
 
     fn block_start(&mut self, block: Block, out: &mut Out<'_>) {
@@ -763,7 +766,11 @@ impl State {
             return out.tell(reply(ask, answer));
         }
         turn.asks.push(ask);
-        self.wait(out);
+        // Claude asks while the model still speaks. The session waits when the model is done, so that
+        // all calls of one answer are asked for together and nothing follows the idle event.
+        if turn.request.is_none() {
+            self.wait(out);
+        }
     }
 
     fn result(
@@ -942,6 +949,9 @@ impl State {
 
     /// Ends what is open in the turn; calls without a result get an error that says `reason`.
     fn close_turn(&mut self, reason: &str, out: &mut Out<'_>) -> Turn {
+        if let Some(turn) = &mut self.turn {
+            turn.asks.clear();
+        }
         self.request_end(true, out);
         let turn = self.turn.take().unwrap_or_default();
         for call in &turn.calls {

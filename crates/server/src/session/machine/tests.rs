@@ -250,6 +250,24 @@ fn a_partly_answered_wait_stays_idle_with_what_is_left() {
 }
 
 #[test]
+fn a_session_waits_when_the_model_has_spoken_for_all_its_calls_together() {
+    let mut story = Story::new();
+    let start = said(Said::RequestStart(ModelUsage::default()));
+    let asks = [
+        call("c1", "Bash"),
+        may_i("r1", "c1", "Bash"),
+        call("c2", "Bash"),
+        may_i("r2", "c2", "Bash"),
+    ];
+    story.tell([prompt("m1"), start]);
+    assert_eq!(story.tell(asks), "tool_use:e4 tool_use:e5");
+    assert_eq!(
+        story.tell([said(Said::RequestEnd)]),
+        "model_request_end thread usage idle(requires e4,e5) =Idle!"
+    );
+}
+
+#[test]
 fn an_answer_may_come_before_the_question() {
     let mut story = Story::new();
     story.tell([prompt("m1"), call("c1", "mcp__custom__weather")]);
