@@ -96,7 +96,6 @@ impl Client {
     }
 
     /// A request with the key.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{path}", self.url());
         self.http.request(method, url).bearer_auth(&self.key)

@@ -1,6 +1,6 @@
 //! Makes sandboxes: isolated places where the processes of an agent run.
 //!
-//! [`provider`] is the seam: what every maker of sandboxes promises, and the recipe for
+//! [`Provider`] is the seam: what every maker of sandboxes promises, and the recipe for
 //! adding one. [`oci`] is the embedded maker. [`doctor`] says what this host can do.
 //!
 //! This crate never decides *whether* a sandbox should exist: it makes, lists and destroys

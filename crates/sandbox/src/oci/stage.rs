@@ -157,7 +157,7 @@ fn leave_host(ids: Ids) -> Result<()> {
         // The network namespace too: without being root on the host, nobody may enter the
         // container's own afterwards to bring up loopback.
         unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
-            .or_step(|| "make a user namespace")?;
+            .or_step(|| "make a user namespace, which the kernel has to allow (sysctl user.max_user_namespaces)")?;
         fs::write("/proc/self/setgroups", "deny").or_step(|| "give up supplementary groups")?;
         fs::write("/proc/self/uid_map", format!("0 {user} 1")).or_step(|| "map the user id")?;
         fs::write("/proc/self/gid_map", format!("0 {group} 1")).or_step(|| "map the group id")?;
