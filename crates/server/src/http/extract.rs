@@ -5,7 +5,8 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use bytes::BytesMut;
+use futures::StreamExt;
 use http::request::Parts;
 
 use crate::app::App;
@@ -69,14 +70,27 @@ impl<T: Read> FromRequest<App> for Json<T> {
     }
 }
 
-/// The whole body, unless it is too large.
+/// The whole body, unless it is too large. Of one that is, as much again is read and dropped before
+/// the answer, so that a client which only then looks for it finds it instead of a broken pipe.
 pub(super) async fn read_bytes(request: Request, app: &App) -> Result<Bytes, ApiError> {
-    Bytes::from_request(request, app)
-        .await
-        .map_err(|rejection| {
-            if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-                return ApiError::too_large(app.config.limits.request_bytes);
+    let limit = app.config.limits.request_bytes;
+    let mut body = request.into_body().into_data_stream();
+    let (mut bytes, mut dropped) = (BytesMut::new(), 0);
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|error| {
+            ApiError::invalid("the request body ended before it was complete").caused_by(error)
+        })?;
+        if dropped > 0 || bytes.len() + chunk.len() > limit {
+            dropped += chunk.len() + std::mem::take(&mut bytes).len();
+            if dropped > limit.saturating_mul(2) {
+                break;
             }
-            ApiError::invalid("the request body ended before it was complete").caused_by(rejection)
-        })
+        } else {
+            bytes.extend_from_slice(&chunk);
+        }
+    }
+    match dropped {
+        0 => Ok(bytes.freeze()),
+        _ => Err(ApiError::too_large(limit)),
+    }
 }

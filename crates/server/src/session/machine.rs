@@ -27,6 +27,9 @@ use super::translate::{Block, Outcome, Said};
 /// How often a turn is begun again after claude or its sandbox was lost in the middle of it.
 /// A second loss of the same turn is more likely its own doing than bad luck.
 const RESTARTS: u32 = 1;
+/// The result of a call that an interrupt left without one.
+const INTERRUPTED: &str =
+    "Tool execution was interrupted before completion; try again if it is still needed.";
 
 /// What does not change during a session's life in one server.
 #[derive(Debug, Clone)]
@@ -231,6 +234,7 @@ struct Turn {
     /// The model request that is answering.
     request: Option<Request>,
     outcome: Option<Outcome>,
+    prompt_done: bool,
     interrupted: bool,
 }
 
@@ -446,9 +450,11 @@ impl State {
             self.started = true;
             out.effects.push(Effect::Start { interrupted: false });
         }
+        // Told before it is logged as processed: it was durable when the client was answered, and if the
+        // server ends in between, nothing that claude made of it was kept either.
+        out.tell(Tell::Prompt(prompt.clone()));
         self.run(out);
         out.log(Entry::Processed(prompt.event_id.clone()));
-        out.tell(Tell::Prompt(prompt.clone()));
         self.turn = Some(Turn {
             prompt: Some(prompt),
             ..Turn::default()
@@ -575,16 +581,15 @@ impl State {
         }
     }
 
-    /// Claude is done with a prompt. A result that says how replaces this; there is none when a resumed
-    /// claude finds the prompt answered in its transcript, or when the prompt was cancelled unbegun.
+    /// Claude is done with a prompt, or says so early when it is sent again to a resumed claude. Only
+    /// together with an idle claude it means that the turn is over: without a result when the prompt
+    /// was answered in the transcript already, or was cancelled before it was begun.
     fn prompt_done(&mut self, uuid: &str) {
-        if let Some(turn) = &mut self.turn
-            && turn
+        if let Some(turn) = &mut self.turn {
+            turn.prompt_done |= turn
                 .prompt
                 .as_ref()
-                .is_some_and(|prompt| prompt.uuid == uuid)
-        {
-            turn.outcome.get_or_insert(Outcome::Done);
+                .is_some_and(|prompt| prompt.uuid == uuid);
         }
     }
 
@@ -795,15 +800,13 @@ impl State {
 
     /// Claude owes nothing more: the turn is over, and the next prompt begins.
     fn claude_idle(&mut self, out: &mut Out<'_>) {
-        // Without an outcome this is the state that claude reports when it has just started.
-        if self.turn.as_ref().is_none_or(|turn| turn.outcome.is_none()) {
+        // Without either this is the state that claude reports when it has just started.
+        let over = |turn: &Turn| turn.outcome.is_some() || turn.prompt_done;
+        if !self.turn.as_ref().is_some_and(over) {
             return;
         }
-        let turn = self.close_turn(
-            "Tool execution was interrupted before completion; try again if it is still needed.",
-            out,
-        );
-        let outcome = turn.outcome.expect("checked above");
+        let turn = self.close_turn(INTERRUPTED, out);
+        let outcome = turn.outcome.unwrap_or(Outcome::Done);
         let stop_reason = self.stop_reason(outcome, turn.interrupted, out);
         self.end(stop_reason, out);
     }
@@ -844,7 +847,7 @@ impl State {
         self.started = false;
         let Some(turn) = &self.turn else { return };
         if turn.interrupted {
-            self.close_turn("Tool execution was interrupted before completion; try again if it is still needed.", out);
+            self.close_turn(INTERRUPTED, out);
             return self.end(StopReason::EndTurn, out);
         }
         if turn.outcome.is_some() {

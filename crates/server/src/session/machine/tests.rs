@@ -161,13 +161,13 @@ fn a_turn_goes_from_running_to_idle_with_usage_right_before_idle() {
     let mut story = Story::new();
     assert_eq!(
         story.tell([prompt("m1")]),
-        "START(false) running thread =Running took(m1) >m1"
+        "START(false) >m1 running thread =Running took(m1)"
     );
     assert_eq!(story.tell([said(Said::Text("hi".into()))]), "message:e3");
     assert_eq!(story.tell(done()), "thread usage idle(EndTurn) =Idle");
     assert_eq!(
         story.tell([prompt("m2")]),
-        "running thread =Running took(m2) >m2",
+        ">m2 running thread =Running took(m2)",
         "claude lives on"
     );
 }
@@ -187,10 +187,10 @@ fn prompts_wait_for_the_turn_before_them() {
     assert_eq!(story.tell([prompt("m2"), prompt("m3")]), "");
     assert_eq!(
         story.tell(done()),
-        "took(m2) >m2",
+        ">m2 took(m2)",
         "the session stays running, without a spurious idle"
     );
-    assert_eq!(story.tell(done()), "took(m3) >m3");
+    assert_eq!(story.tell(done()), ">m3 took(m3)");
     assert_eq!(story.tell(done()), "thread usage idle(EndTurn) =Idle");
 }
 
@@ -355,7 +355,7 @@ fn a_lost_claude_is_brought_back_once_and_knows_its_prompt_by_uuid() {
     );
     assert_eq!(
         story.tell([prompt("m2")]),
-        "START(false) running thread =Running took(m2) >m2"
+        "START(false) >m2 running thread =Running took(m2)"
     );
 }
 
@@ -375,13 +375,26 @@ fn a_resumed_claude_that_finds_its_prompt_answered_ends_the_turn() {
 }
 
 #[test]
+fn a_prompt_that_claude_only_says_it_knows_is_not_answered() {
+    let mut story = Story::new();
+    let done = said(Said::PromptDone {
+        uuid: "u-m1".into(),
+    });
+    story.tell([prompt("m1"), lost(), done]);
+    assert_eq!(
+        story.tell([lost()]),
+        "error(UnknownError,Exhausted) thread usage idle(RetriesExhausted) =Idle"
+    );
+}
+
+#[test]
 fn claude_lost_while_idle_is_no_event() {
     let mut story = Story::new();
     story.tell([prompt("m1")].into_iter().chain(done()));
     assert_eq!(story.tell([lost()]), "");
     assert_eq!(
         story.tell([prompt("m2")]),
-        "START(false) running thread =Running took(m2) >m2"
+        "START(false) >m2 running thread =Running took(m2)"
     );
 }
 
