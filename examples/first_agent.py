@@ -1,5 +1,6 @@
 """The first agent, with the official client: `pip install anthropic`, then
 
+    hostel cli install
     hostel serve --offline          # or with ANTHROPIC_API_KEY set
     HOSTEL_API_KEY=… python examples/first_agent.py
 """

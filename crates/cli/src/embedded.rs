@@ -1,7 +1,9 @@
 //! A server inside this process: for `serve`, and for verbs that need one just for their run.
 //! With `--offline` the scripted model stands in for the real one, on a port of its own.
 
+use server::StartError;
 use server::config::{Config, Credential, Secret};
+use server::wire::WireError;
 
 use crate::client::{Client, key_of_environment};
 use crate::failure::Failure;
@@ -76,7 +78,16 @@ fn random_key() -> Result<String, Failure> {
     Ok(format!("hk-{:032x}", u128::from_be_bytes(bytes)))
 }
 
-fn explain(error: &dyn std::error::Error) -> Failure {
-    Failure::caused("cannot start the server", error)
-        .next("`hostel doctor` says what this machine lacks")
+fn explain(error: &StartError) -> Failure {
+    let next = match error {
+        StartError::Listen { .. } => {
+            "take another address with --listen, or end what uses this one"
+        }
+        StartError::Wire(WireError::Store(_)) => {
+            "end the server that uses the directory, or take another one with --data"
+        }
+        StartError::Wire(WireError::Sandboxes(_)) => "`hostel doctor` says what this machine lacks",
+        _ => "`hostel config` shows the settings in effect",
+    };
+    Failure::caused("cannot start the server", error).next(next)
 }

@@ -10,6 +10,7 @@ use crate::failure::{Failure, Outcome};
 use crate::logs;
 use crate::output::Output;
 use crate::settings::Flags;
+use crate::versions;
 
 /// Runs the server
 #[derive(clap::Args)]
@@ -30,6 +31,9 @@ pub async fn run(options: Options, output: Output) -> Outcome {
         .flags
         .load(&[("listen", options.listen.as_deref())])?;
     logs::begin(&config.log)?;
+    let bare = versions::installed(&config)?
+        .as_array()
+        .is_some_and(Vec::is_empty);
     let keyless = config.model.credential.is_none() && !options.offline;
     let embedded = Embedded::start(config, options.offline).await?;
     let url = embedded.url();
@@ -44,6 +48,9 @@ pub async fn run(options: Options, output: Output) -> Outcome {
         tracing::warn!(
             "no ANTHROPIC_API_KEY: model calls will be refused; set it, or use --offline"
         );
+    }
+    if bare {
+        tracing::warn!("no claude CLI is installed: turns will fail; `hostel cli install`");
     }
     output.result(&json!({"url": url}), &format!("hostel is ready on {url}"))?;
     stop_asked().await?;

@@ -44,10 +44,17 @@ impl Flags {
     /// own data directory, so that every verb finds it from every working directory.
     fn variable(&self, name: &str) -> Option<String> {
         let given = std::env::var(name).ok().filter(|value| !value.is_empty());
-        if given.is_none() && name == "HOSTEL_DATA" && self.config.is_none() {
+        if given.is_none() && name == "HOSTEL_DATA" && !self.file_names_data() {
             return data_directory(|name| std::env::var(name).ok());
         }
         given
+    }
+
+    /// Whether the file says where the data lies. One that cannot be read is complained of elsewhere.
+    fn file_names_data(&self) -> bool {
+        let text = self.config.as_ref().map(std::fs::read_to_string);
+        let table = text.and_then(|text| text.ok()?.parse::<toml::Table>().ok());
+        table.is_some_and(|table| table.contains_key("data"))
     }
 }
 

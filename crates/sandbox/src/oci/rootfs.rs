@@ -36,7 +36,7 @@ const DIRECTORIES: [&str; 12] = [
 
 /// Files of `/etc` that programs need and that tell nothing: caches of the loader, trust
 /// anchors, names of types. Links are followed by their content, directories taken whole.
-const HARMLESS: [&str; 14] = [
+const HARMLESS: [&str; 15] = [
     "alternatives",
     "bash.bashrc",
     "ca-certificates",
@@ -47,6 +47,7 @@ const HARMLESS: [&str; 14] = [
     "ld.so.conf.d",
     "localtime",
     "mime.types",
+    "os-release",
     "pki/tls/certs",
     "profile",
     "protocols",
