@@ -37,6 +37,10 @@ const SOCKET_BUFFER: usize = 16 * 1024;
 /// Threads for archives and statistics, which block. One more waits its turn.
 const BLOCKING_THREADS_MAX: usize = 8;
 
+/// How long such a thread rests before it ends: longer than any sandbox lives, so that there is
+/// always one.
+const BLOCKING_THREAD_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 pub fn main() -> ExitCode {
     match start() {
         Ok(()) => ExitCode::SUCCESS,
@@ -54,10 +58,15 @@ fn start() -> io::Result<()> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .thread_keep_alive(Duration::from_secs(1))
+        .thread_keep_alive(BLOCKING_THREAD_LIFE)
         .thread_stack_size(512 * 1024)
         .build()?
-        .block_on(LocalSet::new().run_until(run(link)))
+        .block_on(LocalSet::new().run_until(async {
+            // Now, because later a sandbox at its limit of processes may have no room for it, and
+            // with one thread there is always a place to wait.
+            let _ = tokio::task::spawn_blocking(|| ()).await;
+            run(link).await
+        }))
 }
 
 /// Closes whatever the runtime left open besides 0, 1 and 2. Nothing of ours is open yet.

@@ -27,8 +27,11 @@ pub fn gather(clock: Clock) -> Stats {
     // Where there is no workspace, everything is on the root's file system.
     let disk = statvfs("/workspace").or_else(|_| statvfs("/")).ok();
     let blocks = |count: u64| disk.as_ref().map_or(0, |disk| count * disk.fragment_size());
-    let total = disk.as_ref().map_or(0, |disk| disk.blocks());
-    let free = disk.as_ref().map_or(0, |disk| disk.blocks_free());
+    let used = disk
+        .as_ref()
+        .map_or(0, |disk| disk.blocks().saturating_sub(disk.blocks_free()));
+    // What the file system keeps for itself is nobody's room: full is when nothing is available.
+    let available = disk.as_ref().map_or(0, |disk| disk.blocks_available());
     Stats {
         processes: processes.len() as u64,
         memory_bytes: processes.iter().map(|entry| entry.pages * page).sum(),
@@ -36,8 +39,8 @@ pub fn gather(clock: Clock) -> Stats {
             .iter()
             .map(|entry| entry.ticks * MS_PER_TICK)
             .sum(),
-        disk_used_bytes: blocks(total.saturating_sub(free)),
-        disk_total_bytes: blocks(total),
+        disk_used_bytes: blocks(used),
+        disk_total_bytes: blocks(used + available),
         uptime_ms: clock.0.elapsed().as_millis() as u64,
     }
 }
