@@ -157,13 +157,14 @@ impl Message {
         if self.role != "user" {
             return None;
         }
-        let texts: Vec<String> = self
+        // Clients put messages that follow each other into one, a text for each: the newest counts.
+        let text = self
             .content
             .texts()
             .map(|text| without_wrappings(text).trim().to_owned())
             .filter(|text| !text.is_empty() && !is_continuation(text))
-            .collect();
-        let text = texts.join("\n");
+            .last()
+            .unwrap_or_default();
         // A client may say something next to a result; it is a prompt only when
         // it is a script.
         let brings_results = self
