@@ -277,16 +277,32 @@ impl Session {
         for frame in &kept {
             assert_eq!(json(&frame.data)["type"], frame.event.as_str());
         }
-        let ids: Vec<String> = log
-            .iter()
-            .map(|event| json(event)["id"].as_str().unwrap().to_owned())
-            .collect();
         let acknowledged = self.state.lock().unwrap().acknowledged.clone();
-        let found: Vec<&String> = ids.iter().filter(|id| acknowledged.contains(id)).collect();
-        let expected: Vec<&String> = acknowledged.iter().collect();
+        let log: Vec<Value> = log.iter().map(json).collect();
+        let ids = |only: Option<&str>| -> Vec<&str> {
+            let events = log
+                .iter()
+                .filter(|event| only.is_none_or(|kind| event["type"] == kind));
+            let ids = events.map(|event| event["id"].as_str().unwrap());
+            ids.filter(|id| acknowledged.iter().any(|of| of == id))
+                .collect()
+        };
+        let sorted = |mut ids: Vec<&str>| -> Vec<String> {
+            ids.sort_unstable();
+            ids.into_iter().map(str::to_owned).collect()
+        };
+        let all: Vec<&str> = acknowledged.iter().map(String::as_str).collect();
         assert_eq!(
-            found, expected,
-            "what was acknowledged is in the log once and in order"
+            sorted(ids(None)),
+            sorted(all.clone()),
+            "acknowledged is in the log, once"
+        );
+        // Answers and interrupts go before messages that wait; messages never change places.
+        let messages = ids(Some("user.message"));
+        let sent: Vec<&str> = all.into_iter().filter(|id| messages.contains(id)).collect();
+        assert_eq!(
+            messages, sent,
+            "messages are in the log in the order of their acknowledgement"
         );
         check_deltas(&frames);
     }

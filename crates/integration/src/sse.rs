@@ -16,6 +16,8 @@ pub struct Frame {
 #[derive(Default)]
 pub struct Parser {
     bytes: Vec<u8>,
+    /// Up to here no frame ends.
+    looked: usize,
 }
 
 impl Parser {
@@ -26,11 +28,17 @@ impl Parser {
     pub fn push(&mut self, chunk: &[u8]) -> Vec<Frame> {
         self.bytes.extend_from_slice(chunk);
         let mut frames = Vec::new();
-        while let Some(end) = self.bytes.windows(2).position(|two| two == b"\n\n") {
+        while let Some(at) = self.bytes[self.looked..]
+            .windows(2)
+            .position(|two| two == b"\n\n")
+        {
+            let end = self.looked + at;
             let rest = self.bytes.split_off(end + 2);
             let text = std::mem::replace(&mut self.bytes, rest);
+            self.looked = 0;
             frames.push(frame(std::str::from_utf8(&text[..end]).unwrap()));
         }
+        self.looked = self.bytes.len().saturating_sub(1);
         frames
     }
 }

@@ -63,7 +63,10 @@ async fn a_confirmation_waits_through_a_stop_of_the_server() {
     let result = turn.only("agent.tool_result");
     assert_eq!(
         (&result["is_error"], &result["content"][0]["text"]),
-        (&json!(true), &json!("not today"))
+        (
+            &json!(true),
+            &json!("The user rejected this tool call: not today")
+        )
     );
     world.end().await;
 }

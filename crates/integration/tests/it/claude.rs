@@ -121,7 +121,7 @@ async fn one_that_prints_nothing_is_started_again() {
     };
     let session = world.session(&Agent::free()).await;
     let turn = session.turn("hello").await;
-    turn.told("unknown_error", "claude said nothing for 3 s", "retrying");
+    turn.told("unknown_error", "claude said nothing for 3", "retrying");
     assert_eq!(turn.texts(), ["here I am"]);
     session.turn("hello").await.answered("here I am");
     world.end().await;

@@ -2,12 +2,12 @@
 //! says what, and loses nothing that it acknowledged.
 
 use integration::disk::Disk;
-use integration::{Agent, Setup, World};
-use serde_json::json;
+use integration::{Agent, Session, Setup, World};
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_full_disk_is_told_nothing_acknowledged_is_lost_and_it_goes_on_with_room() {
-    if !nix_root() {
+    if !is_root() {
         return;
     }
     let home = tempfile::tempdir().unwrap();
@@ -18,42 +18,55 @@ async fn a_full_disk_is_told_nothing_acknowledged_is_lost_and_it_goes_on_with_ro
     let Some(world) = setup.start().await else {
         return;
     };
-    let session = world.session(&Agent::free()).await;
-    session.turn("@say first").await.answered("first");
+    // One that works on when the disk fills, and one that collects messages behind a question.
+    let works = world.session(&Agent::free()).await;
+    works.turn("@say first").await.answered("first");
+    let collects = world.session(&Agent::asking()).await;
+    let asks = "@tool Bash {\"command\":\"true\"}\n@say never";
+    assert_eq!(collects.turn(asks).await.stop_reason(), "requires_action");
+    works.say("@slow 50\n@repeat 60 word").await;
+    works.event("event_delta").await;
     disk.fill();
     let ballast = "x".repeat(64 << 10);
-    let mut refused = None;
-    for number in 0..200 {
-        let message = session.message(&format!("{ballast}\n@say {number}"));
-        let answer = session.send(&json!([message])).await;
-        if !answer.status.is_success() {
-            refused = Some(answer);
-            break;
+    let (mut kept, mut refused) = (Vec::new(), None);
+    while refused.is_none() && kept.len() < 900 {
+        let message = collects.message(&format!("{ballast}\n@say never"));
+        let answer = collects.send(&json!([message])).await;
+        match answer.status.is_success() {
+            true => kept.push(answer.json()["data"][0]["id"].clone()),
+            false => refused = Some(answer),
         }
     }
     let refused = refused.expect("a disk that is full takes nothing for ever");
-    refused.refused(
-        529,
-        "overloaded_error",
-        "nothing was stored: no space is left for the database",
+    let told = "nothing was stored: no space is left for the database";
+    refused.refused(529, "overloaded_error", told);
+    assert_eq!(
+        waiting(&collects).await,
+        kept,
+        "reading goes on, and all acknowledged is there"
     );
-    // Reading goes on meanwhile.
-    assert!(!session.list().await.is_empty());
     disk.empty();
-    session.say("@say room again").await;
-    session
-        .find("the last answer", |frame| {
-            frame.event == "agent.message" && frame.data.contains("room again")
-        })
-        .await;
-    session
-        .find("an end", |frame| frame.event == "session.status_idle")
-        .await;
+    let turn = works.idle().await;
+    turn.answered(&["word"; 60].join(" "));
+    works.turn("@say room again").await.answered("room again");
+    world.remembered(&works);
+    assert_eq!(waiting(&collects).await, kept);
+    collects.delete().await.ok();
     world.end().await;
     drop(disk);
 }
 
-fn nix_root() -> bool {
+/// The ids of messages that the session has not begun, in their order.
+async fn waiting(session: &Session) -> Vec<Value> {
+    let events = session.list().await;
+    let events = events
+        .iter()
+        .map(|event| serde_json::from_str::<Value>(event).unwrap());
+    let queued = events.filter(|event| event["processed_at"].is_null());
+    queued.map(|event| event["id"].clone()).collect()
+}
+
+fn is_root() -> bool {
     let root = std::fs::metadata("/proc/self")
         .is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
     if !root {

@@ -12,7 +12,7 @@ async fn a_memory_limit_that_is_hit_is_told() {
         return;
     };
     let session = world.session(&Agent::free()).await;
-    let eat = "tail -c 2G /dev/zero | wc -c; sleep 3";
+    let eat = "head -c 2G /dev/zero | tail -c 2G > /dev/null; sleep 3";
     let turn = session
         .turn(&format!("@tool Bash {{\"command\":\"{eat}\"}}\n@say after"))
         .await;
@@ -35,16 +35,21 @@ async fn a_process_limit_that_is_hit_is_told() {
         return;
     };
     let session = world.session(&Agent::free()).await;
-    let fork = "for i in $(seq 100); do sleep 3 & done; wait";
+    // Not bash itself, which tries again for seconds and starves claude of threads meanwhile.
+    let fork = "sh -c 'for i in $(seq 100); do sleep 1 & done'; sleep 3";
     let turn = session
         .turn(&format!(
             "@tool Bash {{\"command\":\"{fork}\"}}\n@say after"
         ))
         .await;
-    turn.told(
-        "unknown_error",
-        "its limit of 64 processes; new ones were refused",
-        "retrying",
+    // Told again as long as new ones are refused.
+    let told = "the sandbox hit its limit of 64 processes; new ones were refused";
+    let errors = turn.errors();
+    assert!(!errors.is_empty(), "{turn:#?}");
+    assert!(
+        errors
+            .iter()
+            .all(|(_, message, next)| message == told && next == "retrying")
     );
     assert_eq!(
         (turn.texts(), turn.stop_reason().as_str()),

@@ -75,5 +75,9 @@ async fn without_user_namespaces_an_unprivileged_server_says_so_and_does_not_sta
         return integration::world::skip("the limit of user namespaces cannot be set here");
     }
     assert!(!refused.status.success());
-    assert!(refused.log.contains("user namespaces"), "{}", refused.log);
+    assert!(
+        refused.log.contains("sysctl user.max_user_namespaces"),
+        "{}",
+        refused.log
+    );
 }

@@ -14,15 +14,14 @@ const HUNT: &str = "env; cat /proc/*/environ /proc/*/cmdline | tr '\\\\0' '\\\\n
 
 /// Files that hold the secret, below a directory; the claude CLI and the sandboxes' own disks, which
 /// are gone when this is asked, are left out.
-fn holding(directory: &Path, secret: &[u8], found: &mut Vec<String>) {
+fn holding(directory: &Path, secret: &str, found: &mut Vec<String>) {
     for entry in std::fs::read_dir(directory).unwrap().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            if !path.ends_with("data/cli") {
-                holding(&path, secret, found);
-            }
-        } else if let Ok(bytes) = std::fs::read(&path)
-            && bytes.windows(secret.len()).any(|window| window == secret)
+        let (path, kind) = (entry.path(), entry.file_type().unwrap());
+        if kind.is_dir() && !path.ends_with("data/cli") {
+            holding(&path, secret, found);
+        }
+        if kind.is_file()
+            && String::from_utf8_lossy(&std::fs::read(&path).unwrap()).contains(secret)
         {
             found.push(path.display().to_string());
         }
@@ -95,7 +94,7 @@ async fn the_models_key_reaches_the_model_and_nothing_else() {
     world.stop().await;
     let mut found = Vec::new();
     for secret in [MODEL_KEY, world.client.key()] {
-        holding(world.data.parent().unwrap(), secret.as_bytes(), &mut found);
+        holding(world.data.parent().unwrap(), secret, &mut found);
     }
     assert_eq!(found, [] as [String; 0]);
     world.restart().await;
