@@ -14,6 +14,7 @@ use tokio::process::Command;
 
 use crate::Setting;
 use crate::hosted::below;
+use crate::quiet::quiet;
 use crate::row::{Bound, Row, WARM_UP};
 
 /// One of these is short; more of them make the median steady.
@@ -62,6 +63,7 @@ pub async fn run(setting: &Setting) -> Result<Vec<Row>> {
     }
     let (mut ours, mut theirs, mut rivals) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..WARM_UP + setting.rounds * TIMES {
+        quiet().await?;
         let measured = create(&provider, round).await?;
         let bwrap = time(Command::new("bwrap").args(BWRAP)).await?;
         let rival = if runc {

@@ -21,6 +21,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
 use crate::http::PATIENCE;
+use crate::quiet::quiet;
 use crate::row::{Bound, Row};
 use crate::{Setting, create, hosted, place};
 
@@ -57,6 +58,7 @@ pub async fn run(setting: &Setting) -> Result<Vec<Row>> {
     let listening = guest.listen(place::MODEL_PORT, "model").await?;
     let serving = tokio::spawn(serve(incoming, way_out(&model.url())?));
     let mut inside = Inside::start(&guest).await?;
+    quiet().await?;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..WARM_UP + setting.rounds * TIMES {
         let (through, direct) = if round % 2 == 0 {

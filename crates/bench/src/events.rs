@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::Setting;
 use crate::hosted::{Hosted, Session, myself};
 use crate::http::Stream;
+use crate::quiet::quiet;
 use crate::row::{Bound, Row};
 
 /// How events and readers are spread.
@@ -46,6 +47,7 @@ const BEGIN: usize = 50;
 /// Measures the load that is promised, and one on a single session for orientation.
 pub async fn run(setting: &Setting) -> Result<Vec<Row>> {
     let hosted = Hosted::start(&setting.hostel, &myself()?, "http://127.0.0.1:9").await?;
+    quiet().await?;
     let spread = load(&hosted, &SPREAD).await?;
     let focused = load(&hosted, &FOCUSED).await?;
     hosted.stop().await?;

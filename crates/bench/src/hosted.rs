@@ -2,7 +2,6 @@
 //! the processes in its sandboxes as `/proc` shows them.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -20,6 +19,8 @@ use crate::place;
 const KEY: &str = "hk-bench-0123456789abcdef0123456789";
 /// A model that has a price; the scripted one answers in its place.
 const MODEL: &str = "claude-sonnet-5";
+/// How long a server may take to end after a failure; it gives itself less.
+const END_PATIENCE: Duration = Duration::from_secs(25);
 /// How often a state is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -52,7 +53,6 @@ impl Hosted {
                 std::env::var("HOSTEL_LOG_LEVEL").unwrap_or("warn".to_owned()),
             )
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {}", hostel.display()))?;
         let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
@@ -134,14 +134,23 @@ impl Hosted {
         if !status.success() {
             bail!("the server ended with {status}");
         }
-        // An installed CLI is read-only, which would keep it from being removed.
-        for entry in fs::read_dir(self.data.path().join("cli"))?.flatten() {
-            if entry.path().is_dir() {
-                fs::set_permissions(entry.path(), fs::Permissions::from_mode(0o755))?;
-            }
-        }
-        self.data.close()?;
         Ok(())
+    }
+}
+
+impl Drop for Hosted {
+    /// A measurement that failed ends its server in order, too, so that no sandbox is left. The
+    /// data directory goes afterwards, with the field.
+    fn drop(&mut self) {
+        let Some(pid) = self.child.id().and_then(|pid| pid.try_into().ok()) else {
+            return;
+        };
+        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        let begun = Instant::now();
+        while begun.elapsed() < END_PATIENCE && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(LOOK);
+        }
+        let _ = self.child.start_kill();
     }
 }
 

@@ -20,6 +20,7 @@ mod hosted;
 mod http;
 mod memory;
 mod place;
+mod quiet;
 mod row;
 mod stand_in;
 mod turn;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{SignalKind, signal};
 
 use row::Row;
 
@@ -72,11 +74,19 @@ fn measure(arguments: &[String]) -> Result<()> {
     let runtime = tokio::runtime::Runtime::new()?;
     let mut rows = Vec::new();
     for name in names {
-        rows.extend(
-            runtime
-                .block_on(one(&setting, name))
-                .with_context(|| format!("bench {name}"))?,
-        );
+        let measured = runtime.block_on(async {
+            let (mut stop, mut interrupt) = (
+                signal(SignalKind::terminate())?,
+                signal(SignalKind::interrupt())?,
+            );
+            tokio::select! {
+                rows = one(&setting, name) => rows,
+                // What was started is dropped here, which ends it.
+                _ = stop.recv() => bail!("stopped"),
+                _ = interrupt.recv() => bail!("stopped"),
+            }
+        });
+        rows.extend(measured.with_context(|| format!("bench {name}"))?);
     }
     println!("{}", serde_json::to_string(&rows)?);
     Ok(())

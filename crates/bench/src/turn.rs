@@ -11,6 +11,7 @@ use crate::Setting;
 use crate::bare::{Bare, Recipe};
 use crate::hosted::{Hosted, Session};
 use crate::http::Stream;
+use crate::quiet::quiet;
 use crate::row::{Bound, Row, WARM_UP};
 
 const TEXT: &str = "@say Hello from the model.";
@@ -180,6 +181,7 @@ async fn finish(session: Session, mut stream: Stream) -> Result<()> {
 }
 
 async fn hosted(world: &World) -> Result<(Duration, Duration)> {
+    quiet().await?;
     let (session, _, mut stream, first, _) = first(&world.hosted).await?;
     stream.until(IDLE).await?;
     tokio::time::sleep(SETTLE).await;
@@ -192,6 +194,7 @@ async fn hosted(world: &World) -> Result<(Duration, Duration)> {
 }
 
 async fn bare(world: &World) -> Result<(Duration, Duration)> {
+    quiet().await?;
     let mut bare = world.recipe.start(TEXT).await?;
     let first = bare.delta().await? - bare.started;
     bare.idle().await?;
