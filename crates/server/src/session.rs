@@ -12,6 +12,7 @@
 //! | `actor` | the one task that owns a session and performs what the machine decides |
 //! | `runner` | one sandbox and the claude in it |
 //! | `translate`, `tools`, `start` | claude's words to the contract's and back |
+//! | `registry`, `open_calls` | which actors there are, and which calls wait for an answer |
 //! | `resume` | from the log to the state, after a restart |
 //! | `feed` | the log's live end, for readers |
 //!
@@ -20,30 +21,28 @@
 pub mod actor;
 pub mod feed;
 pub mod machine;
+mod open_calls;
 pub mod place;
+mod registry;
 mod resume;
 mod runner;
 pub mod start;
 pub mod tools;
 pub mod translate;
 
-use std::collections::{HashMap, HashSet};
-use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use api::client_event::ClientEvent;
 use api::id::Prefix;
 use claude::versions::Versions;
-use futures::FutureExt;
-use sandbox::{Provider, Resources, Rootfs, SandboxId};
+use sandbox::{Provider, Resources, Rootfs};
 use semver::VersionReq;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use store::{EnqueueError, Queued, SessionRow, Status, Store, StoreError};
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -53,7 +52,9 @@ use crate::usage::Ledger;
 use actor::{Refused, Request};
 use feed::Feed;
 pub use feed::{Delivery, Deltas, Subscription};
-use tools::Tool;
+use open_calls::OpenCalls;
+use registry::Bell;
+pub use registry::Inner;
 
 /// What the configuration says about sessions.
 #[derive(Debug, Clone)]
@@ -97,112 +98,6 @@ pub struct Parts {
 /// All sessions of this server. Clones are cheap and mean the same sessions.
 #[derive(Clone)]
 pub struct Sessions(Arc<Inner>);
-
-/// What actors share.
-pub struct Inner {
-    store: Arc<Store>,
-    provider: Arc<dyn Provider>,
-    egress: egress::Egress,
-    ledger: Arc<Ledger>,
-    versions: Versions,
-    settings: Settings,
-    clock: Clock,
-    ids: Ids,
-    /// This server, as the owner of leases.
-    owner: String,
-    places: Arc<Semaphore>,
-    actors: Mutex<HashMap<String, Handle>>,
-    feeds: Mutex<HashMap<String, Weak<Feed>>>,
-    /// Sandboxes that are meant to exist.
-    sandboxes: Mutex<HashSet<SandboxId>>,
-    tasks: TaskTracker,
-    shutdown: CancellationToken,
-}
-
-/// An actor, from outside.
-#[derive(Clone)]
-struct Handle {
-    bell: Arc<Bell>,
-    requests: mpsc::Sender<Request>,
-    open: Arc<OpenCalls>,
-}
-
-/// Says that the log has client events that the actor has not seen. Ringing twice is ringing once.
-#[derive(Default)]
-pub struct Bell {
-    rung: AtomicBool,
-    notify: Notify,
-}
-
-impl Bell {
-    fn ring(&self) {
-        self.rung.store(true, Ordering::Release);
-        self.notify.notify_one();
-    }
-
-    /// Waits for a ring and forgets it. What was sent before the ring is in the log now.
-    pub async fn heard(&self) {
-        self.notify.notified().await;
-        self.rung.store(false, Ordering::Release);
-    }
-}
-
-/// The tool calls of a session that a client may answer, each once.
-#[derive(Default)]
-pub struct OpenCalls(Mutex<Open>);
-
-#[derive(Default)]
-struct Open {
-    calls: HashMap<String, bool>,
-    /// Answered, but the actor has not seen the answer yet.
-    claimed: HashSet<String>,
-}
-
-impl OpenCalls {
-    /// Takes over what the machine says.
-    fn set<'a>(&self, calls: impl Iterator<Item = (&'a str, &'a Tool)>) {
-        let mut open = self.lock();
-        open.calls = calls
-            .map(|(id, tool)| (id.to_owned(), matches!(tool, Tool::Custom(_))))
-            .collect();
-        let Open { calls, claimed } = &mut *open;
-        claimed.retain(|id| calls.contains_key(id));
-    }
-
-    /// Takes the right to answer a call; `custom` says what kind of answer it is.
-    fn claim(&self, id: &str, custom: bool) -> Result<(), String> {
-        let mut open = self.lock();
-        let Open { calls, claimed } = &mut *open;
-        match calls.get(id) {
-            None => Err(format!(
-                "no open tool call has the id `{id}`: it is unknown or has been answered"
-            )),
-            Some(is_custom) if *is_custom != custom => {
-                let right = if *is_custom {
-                    "user.custom_tool_result"
-                } else {
-                    "user.tool_confirmation"
-                };
-                Err(format!("the tool call `{id}` takes a `{right}`"))
-            }
-            Some(_) if !claimed.insert(id.to_owned()) => {
-                Err(format!("the tool call `{id}` has been answered"))
-            }
-            Some(_) => Ok(()),
-        }
-    }
-
-    fn give_back(&self, ids: &[String]) {
-        let mut open = self.lock();
-        for id in ids {
-            open.claimed.remove(id);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Open> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// A change of a session's fields, and the event that shows it.
 #[derive(Debug, Clone)]
@@ -492,174 +387,6 @@ impl Sessions {
     }
 }
 
-impl Inner {
-    /// Does something with a session's actor, which is started when there is none.
-    fn handle<T>(
-        self: &Arc<Self>,
-        workspace: &str,
-        id: &str,
-        with: impl FnOnce(&Handle) -> T,
-    ) -> T {
-        let mut actors = self.lock_actors();
-        let handle = actors
-            .entry(id.to_owned())
-            .or_insert_with(|| self.start_actor(workspace, id));
-        with(handle)
-    }
-
-    fn start_actor(self: &Arc<Self>, workspace: &str, id: &str) -> Handle {
-        let (requests, inbox) = mpsc::channel(actor::INBOX);
-        let handle = Handle {
-            bell: Arc::default(),
-            requests,
-            open: Arc::default(),
-        };
-        let (bell, open, inner) = (handle.bell.clone(), handle.open.clone(), self.clone());
-        // An actor begins with a look at the log, whoever started it.
-        bell.ring();
-        let (workspace, id) = (workspace.to_owned(), id.to_owned());
-        self.tasks.spawn(async move {
-            let run = resume::run(inner.clone(), &workspace, &id, open.clone(), inbox, bell);
-            if AssertUnwindSafe(run).catch_unwind().await.is_err() {
-                tracing::error!(
-                    session.id = id,
-                    "the actor of session {id} failed; its session goes on with the next event"
-                );
-                inner.ledger.close(&id);
-            }
-            inner.forget(&id, &open);
-        });
-        handle
-    }
-
-    /// Removes an actor that has nothing to do, unless something came in the meantime.
-    fn retire(
-        &self,
-        id: &str,
-        inbox: &mpsc::Receiver<Request>,
-        bell: &Bell,
-        open: &Arc<OpenCalls>,
-    ) -> bool {
-        let mut actors = self.lock_actors();
-        if bell.rung.load(Ordering::Acquire) || !inbox.is_empty() {
-            return false;
-        }
-        remove(&mut actors, id, open);
-        true
-    }
-
-    fn forget(&self, id: &str, open: &Arc<OpenCalls>) {
-        remove(&mut self.lock_actors(), id, open);
-    }
-
-    /// Checks events against the session's state; the calls that they answer.
-    fn check(&self, row: &SessionRow, events: &[ClientEvent]) -> Result<Vec<String>, SendError> {
-        let open = self
-            .lock_actors()
-            .get(&row.id)
-            .map(|handle| handle.open.clone())
-            .unwrap_or_default();
-        let spent = budget_spent(row);
-        let mut claims = Vec::new();
-        for (index, event) in events.iter().enumerate() {
-            let checked = match event {
-                ClientEvent::Message { .. } if spent => Err("the session's budget is used up; only `user.tool_confirmation`, \
-                     `user.custom_tool_result` and `user.interrupt` are taken until it is raised or removed".to_owned()),
-                ClientEvent::Message { .. } | ClientEvent::Interrupt { .. } => Ok(()),
-                ClientEvent::ToolConfirmation { tool_use_id, .. } => open.claim(tool_use_id, false).map(|()| claims.push(tool_use_id.clone())),
-                ClientEvent::CustomToolResult { custom_tool_use_id, .. } => {
-                    open.claim(custom_tool_use_id, true).map(|()| claims.push(custom_tool_use_id.clone()))
-                }
-            };
-            if let Err(message) = checked {
-                open.give_back(&claims);
-                return Err(SendError::Invalid { index, message });
-            }
-        }
-        Ok(claims)
-    }
-
-    fn give_back(&self, id: &str, claims: &[String]) {
-        if let Some(handle) = self.lock_actors().get(id) {
-            handle.open.give_back(claims);
-        }
-    }
-
-    /// The live end of a session's log, made when nobody holds it.
-    fn feed(&self, id: &str) -> Arc<Feed> {
-        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(feed) = feeds
-            .get(id)
-            .and_then(Weak::upgrade)
-            .filter(|feed| !feed.is_closed())
-        {
-            return feed;
-        }
-        // Every doubling sweeps out those that nobody holds any more.
-        if feeds.len() == feeds.capacity() {
-            feeds.retain(|_, feed| feed.strong_count() > 0);
-        }
-        let feed = Arc::new(Feed::default());
-        feeds.insert(id.to_owned(), Arc::downgrade(&feed));
-        feed
-    }
-
-    /// The provider, for the reconciler.
-    pub fn provider(&self) -> &dyn Provider {
-        &*self.provider
-    }
-
-    /// Whether a sandbox is meant to exist.
-    #[must_use]
-    pub fn wants(&self, id: &SandboxId) -> bool {
-        self.lock_sandboxes().contains(id)
-    }
-
-    fn sandbox_made(&self, id: &SandboxId) {
-        self.lock_sandboxes().insert(id.clone());
-    }
-
-    fn sandbox_gone(&self, id: &SandboxId) {
-        self.lock_sandboxes().remove(id);
-    }
-
-    fn lock_actors(&self) -> MutexGuard<'_, HashMap<String, Handle>> {
-        self.actors.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_sandboxes(&self) -> MutexGuard<'_, HashSet<SandboxId>> {
-        self.sandboxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Removes the actor that holds `open`; a successor of it stays.
-fn remove(actors: &mut HashMap<String, Handle>, id: &str, open: &Arc<OpenCalls>) {
-    if actors
-        .get(id)
-        .is_some_and(|handle| Arc::ptr_eq(&handle.open, open))
-    {
-        actors.remove(id);
-    }
-}
-
-/// Whether what the session had used when it last went idle reaches its budget.
-fn budget_spent(row: &SessionRow) -> bool {
-    let parse = |text: &str| serde_json::from_str::<Value>(text).unwrap_or_default();
-    let cents = |amount: &Value| {
-        amount["amount"]
-            .as_str()
-            .and_then(|amount| amount.parse::<u64>().ok())
-    };
-    let cap = row
-        .budget
-        .as_deref()
-        .and_then(|budget| cents(&parse(budget)["max_list_cost"]));
-    let used = cents(&parse(&row.usage)["list_cost"]);
-    cap.zip(used).is_some_and(|(cap, used)| used >= cap)
-}
-
 /// A client event as it waits in the log.
 #[must_use]
 pub fn queued(event: &ClientEvent, id: String) -> Queued {
@@ -716,36 +443,6 @@ mod tests {
         assert_ne!(uuid, uuid_of("sevt_2"));
         let parts: Vec<usize> = uuid.split('-').map(str::len).collect();
         assert_eq!(parts, [8, 4, 4, 4, 12]);
-    }
-
-    #[test]
-    fn a_call_is_answered_once_and_with_the_right_kind() {
-        let open = OpenCalls::default();
-        let (bash, custom) = (Tool::BuiltIn("bash".into()), Tool::Custom("c".into()));
-        open.set([("e1", &bash), ("e2", &custom)].into_iter());
-        assert!(
-            open.claim("e9", false)
-                .unwrap_err()
-                .contains("unknown or has been answered")
-        );
-        assert!(
-            open.claim("e2", false)
-                .unwrap_err()
-                .contains("user.custom_tool_result")
-        );
-        open.claim("e1", false).unwrap();
-        assert!(
-            open.claim("e1", false)
-                .unwrap_err()
-                .contains("has been answered")
-        );
-        open.set([("e1", &bash)].into_iter());
-        assert!(
-            open.claim("e1", false).is_err(),
-            "the actor has not seen the answer yet"
-        );
-        open.give_back(&["e1".into()]);
-        open.claim("e1", false).unwrap();
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Stories of a session, told as inputs, checked as the log they leave.
 
+use api::event::StopReason;
+use serde_json::json;
+
 use super::*;
 
 struct Count(u32);
