@@ -233,6 +233,7 @@ const CONTINUATIONS: &[&str] = &[
     "Your response above was ",
     "Output token limit hit. ",
     "[Request interrupted by user",
+    "Continue from where you left off.",
 ];
 
 fn is_continuation(text: &str) -> bool {
@@ -258,6 +259,19 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn of_joined_messages_the_newest_counts_and_a_note_of_the_client_does_not() {
+        let text = |text: &str| json!({"type": "text", "text": text});
+        let blocks = [
+            text("@error 529 x"),
+            text("@say y"),
+            text("Continue from where you left off."),
+        ];
+        let message: Message =
+            serde_json::from_value(json!({"role": "user", "content": blocks})).unwrap();
+        assert_eq!(message.user_text().as_deref(), Some("@say y"));
+    }
 
     fn request(messages: Value) -> Request {
         serde_json::from_value(json!({"model": "m", "messages": messages})).unwrap()
