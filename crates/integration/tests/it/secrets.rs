@@ -7,7 +7,7 @@ use integration::{Agent, MODEL_KEY, Setup, World};
 
 /// What an agent that wants the key would try. Prints nothing of the host's own but what it can see.
 const HUNT: &str = "env; cat /proc/*/environ /proc/*/cmdline | tr '\\\\0' '\\\\n'; cat /proc/*/maps | head -5; \
-     grep -rIs sk-ant /home /workspace /tmp /etc /opt /mnt /run /proc/self /dev/shm | head -50; \
+     grep -rIs sk-ant /home /workspace /tmp /etc /opt /mnt /run /dev/shm | head -50; \
      (echo > /dev/tcp/127.0.0.1/61001) && echo the model is there; \
      curl -s -H 'x-api-key: guess' http://127.0.0.1:61001/v1/models; \
      curl -s http://127.0.0.1:61001/v1/messages -d '{}' -v 2>&1";
