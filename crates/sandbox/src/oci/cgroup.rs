@@ -40,7 +40,10 @@ const DEVICES: [&str; 8] = [
 const RETRIES: u32 = 200;
 
 /// The control groups of this host and our place in them.
-#[derive(Clone, Debug)]
+///
+/// Dropping it removes our place if no sandbox is left in it, also when a server does not get to
+/// its end of starting.
+#[derive(Debug)]
 pub(super) struct Cgroups {
     layout: Layout,
     instance: String,
@@ -146,6 +149,17 @@ impl Layout {
     }
 }
 
+impl Drop for Cgroups {
+    fn drop(&mut self) {
+        for mount in self.layout.all() {
+            // Fails, as it should, while anything is inside.
+            let _ = fs::remove_dir(mount.join("hostel").join(&self.instance));
+            let _ = fs::remove_dir(self.devices(mount));
+            let _ = fs::remove_dir(mount.join("hostel"));
+        }
+    }
+}
+
 impl Cgroups {
     /// Prepares our place, and tries whether groups can be made in it. The error is a sentence.
     pub fn open(instance: &str) -> Result<Self, String> {
@@ -238,16 +252,6 @@ impl Cgroups {
     /// Removes the groups of `id`, which must be empty of living processes.
     pub fn remove(&self, id: &str) -> io::Result<()> {
         self.existing(id).iter().try_for_each(|group| remove(group))
-    }
-
-    /// Removes our place if no sandbox is left in it.
-    pub fn close(&self) {
-        for mount in self.layout.all() {
-            // Fails, as it should, while anything is inside.
-            let _ = fs::remove_dir(mount.join("hostel").join(&self.instance));
-            let _ = fs::remove_dir(self.devices(mount));
-            let _ = fs::remove_dir(mount.join("hostel"));
-        }
     }
 
     /// The ids that have groups.

@@ -85,14 +85,6 @@ impl Drop for Keeper {
     }
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if let Some(groups) = &self.cgroups {
-            groups.close();
-        }
-    }
-}
-
 impl Shared {
     pub fn abilities(&self) -> Abilities {
         Abilities {
