@@ -54,31 +54,11 @@ impl Watch {
         from: usize,
         is: impl Fn(&Frame) -> bool,
     ) -> impl Future<Output = Events> {
-        let shown = Shown(self.frames.clone(), from);
-        let seen = until(what, move || {
+        until(what, move || {
             let frames = self.frames.lock().unwrap();
             let at = frames.iter().skip(from).position(&is)?;
             Some(Events(frames[from..=from + at].to_vec()))
-        });
-        async move {
-            let events = seen.await;
-            std::mem::forget(shown);
-            events
-        }
-    }
-}
-
-/// Prints what a watch saw when a wait for more failed.
-struct Shown(Arc<Mutex<Vec<Frame>>>, usize);
-
-impl Drop for Shown {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            let frames = self.0.lock().unwrap();
-            for frame in frames.iter().skip(self.1) {
-                eprintln!("  {} {}", frame.event, frame.data);
-            }
-        }
+        })
     }
 }
 

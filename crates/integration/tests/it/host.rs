@@ -70,7 +70,7 @@ fn is_root() -> bool {
     let root = std::fs::metadata("/proc/self")
         .is_ok_and(|me| std::os::unix::fs::MetadataExt::uid(&me) == 0);
     if !root {
-        integration::world::skip("mounting a disk needs root");
+        integration::skip("mounting a disk needs root");
     }
     root
 }
@@ -118,7 +118,7 @@ async fn refused_with(key: &str, value: &str, told: &[&str]) {
 async fn a_runtime_that_is_not_there_is_named_and_not_replaced() {
     for place in ["/usr/bin/youki", "/usr/sbin/youki", "/usr/local/bin/youki"] {
         if std::path::Path::new(place).exists() {
-            return integration::world::skip("youki is installed here");
+            return integration::skip("youki is installed here");
         }
     }
     refused_with(

@@ -72,7 +72,7 @@ async fn without_user_namespaces_an_unprivileged_server_says_so_and_does_not_sta
         .contains("max_user_namespaces: Permission denied")
         || refused.log.contains("unshare failed")
     {
-        return integration::world::skip("the limit of user namespaces cannot be set here");
+        return integration::skip("the limit of user namespaces cannot be set here");
     }
     assert!(!refused.status.success());
     assert!(

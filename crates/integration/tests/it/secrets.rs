@@ -34,7 +34,9 @@ async fn seen(world: &World, path: &str) -> String {
 
 #[tokio::test]
 async fn the_models_key_reaches_the_model_and_nothing_else() {
-    let Some(mut world) = Setup::default().log("trace").start().await else {
+    // A small disk, because the test reads every byte of its image.
+    let setup = Setup::default().set("sandbox.disk_mib", 64).log("trace");
+    let Some(mut world) = setup.start().await else {
         return;
     };
     let session = world.session(&Agent::free()).await;
