@@ -299,7 +299,8 @@ async fn watch(
     resources: Resources,
 ) {
     let mut seen = sandbox::LimitHits::default();
-    let mut full = false;
+    // A limit that is hit again and again is told once, until it was left alone for a while.
+    let (mut refusing, mut full) = (false, false);
     let mut every = tokio::time::interval(LIMITS_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     every.tick().await;
@@ -310,7 +311,8 @@ async fn watch(
                 let limit = resources.memory_bytes >> 20;
                 tell(&news, format!("the sandbox hit its memory limit of {limit} MiB and the kernel killed a process in it")).await;
             }
-            if hits.pids_refused > seen.pids_refused {
+            let refused = hits.pids_refused > seen.pids_refused;
+            if refused && !refusing {
                 tell(
                     &news,
                     format!(
@@ -320,6 +322,7 @@ async fn watch(
                 )
                 .await;
             }
+            refusing = refused;
             seen = hits;
         }
         let Ok(stats) = guest.stats().await else {
