@@ -17,10 +17,10 @@ const NEEDED: [&str; 3] = ["memory", "pids", "cpu"];
 /// The processor time of a sandbox is handed out in slices of this length, in microseconds.
 ///
 /// claude burns 0.4 to 0.7 seconds of processor time until it has answered for the first time. With
-/// the usual 100 ms a sandbox of one processor is stopped several times in that span, with 500 ms
-/// once (70 ms were measured); with a second, the most that the kernel allows, the whole start fits
-/// into the first slice. The price: one that spins on two processors rests for up to half a second
-/// at a time.
+/// the usual 100 ms a sandbox of one processor is stopped several times in that span, with 500 ms it
+/// can be stopped once (the group's own statistics showed up to 11 ms); with a second, the most that
+/// the kernel allows, the whole start fits into the first slice. The price: one that spins on two
+/// processors rests for up to half a second at a time.
 pub(super) const CPU_PERIOD_US: u64 = 1_000_000;
 
 /// What devices may be used where version 1 asks: null, zero, full, random, urandom, tty, ptmx
