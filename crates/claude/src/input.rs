@@ -40,38 +40,7 @@ pub fn interrupt(request_id: &str, cancel_queued: bool) -> Bytes {
     )
 }
 
-/// Changes the model. Any string is accepted; a wrong one fails at the next call.
-pub fn set_model(request_id: &str, model: Option<&str>) -> Bytes {
-    request(
-        request_id,
-        &SetModel {
-            subtype: "set_model",
-            model,
-        },
-    )
-}
-
-/// Ends the process: aborts a running turn, kills its tools, exits.
-pub fn end_session(request_id: &str) -> Bytes {
-    request(
-        request_id,
-        &Bare {
-            subtype: "end_session",
-        },
-    )
-}
-
-/// Asks how the MCP servers are.
-pub fn mcp_status(request_id: &str) -> Bytes {
-    request(
-        request_id,
-        &Bare {
-            subtype: "mcp_status",
-        },
-    )
-}
-
-/// Any other request of the host: `body` is an object with its `subtype`.
+/// Any request of the host: `body` is an object with its `subtype`.
 pub fn request(request_id: &str, body: &impl Serialize) -> Bytes {
     sure(&Request {
         kind: "control_request",
@@ -188,17 +157,6 @@ struct Interrupt<'a> {
 }
 
 #[derive(Serialize)]
-struct SetModel<'a> {
-    subtype: &'a str,
-    model: Option<&'a str>,
-}
-
-#[derive(Serialize)]
-struct Bare<'a> {
-    subtype: &'a str,
-}
-
-#[derive(Serialize)]
 struct Response<'a, T> {
     #[serde(rename = "type")]
     kind: &'a str,
@@ -296,11 +254,5 @@ mod tests {
             body(interrupt("r", true)),
             json!({"subtype": "interrupt", "cancel_queued": true})
         );
-        assert_eq!(
-            body(set_model("r", None)),
-            json!({"subtype": "set_model", "model": null})
-        );
-        assert_eq!(body(end_session("r")), json!({"subtype": "end_session"}));
-        assert_eq!(body(mcp_status("r")), json!({"subtype": "mcp_status"}));
     }
 }

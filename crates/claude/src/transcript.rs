@@ -88,17 +88,6 @@ pub fn resumable<'a>(entries: impl IntoIterator<Item = &'a RawValue>) -> bool {
     })
 }
 
-/// Whether the entries hold the prompt with this uuid, so that the CLI knows it.
-pub fn contains_user<'a>(entries: impl IntoIterator<Item = &'a RawValue>, uuid: &str) -> bool {
-    entries.into_iter().any(|entry| {
-        // Most entries are large and other; the text is looked at before it is parsed.
-        entry.get().contains(uuid)
-            && serde_json::from_str::<Entry>(entry.get()).is_ok_and(|entry| {
-                entry.kind.as_deref() == Some("user") && entry.uuid.as_deref() == Some(uuid)
-            })
-    })
-}
-
 /// The files of one transcript, so that the CLI can resume it. `entries` are all of one key, in
 /// order. A subagent's `agent_metadata` entries do not go back into its transcript: the last one
 /// becomes a file beside it.
@@ -269,15 +258,9 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_is_found_by_its_own_entry_alone() {
-        let entries = [
-            raw(r#"{"type":"assistant","uuid":"a1","parentUuid":"u1"}"#),
-            raw(r#"{"type":"user","uuid":"u2","message":{"content":"about u1"}}"#),
-        ];
-        let contains = |uuid| contains_user(entries.iter().map(AsRef::as_ref), uuid);
-        assert!(contains("u2"));
-        assert!(!contains("u1") && !contains("a1"));
-        assert_eq!(entry_uuid(&entries[0]).as_deref(), Some("a1"));
+    fn an_entry_is_known_by_its_own_uuid_alone() {
+        let answer = raw(r#"{"type":"assistant","uuid":"a1","parentUuid":"u1"}"#);
+        assert_eq!(entry_uuid(&answer).as_deref(), Some("a1"));
         assert_eq!(entry_uuid(&raw(r#"{"type":"cost-state"}"#)), None);
     }
 }

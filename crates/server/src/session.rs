@@ -234,12 +234,6 @@ impl Sessions {
         self.0.handle(workspace, id, |handle| handle.bell.ring());
     }
 
-    /// Sandboxes that exist now.
-    #[must_use]
-    pub fn sandboxes(&self) -> usize {
-        self.0.lock_sandboxes().len()
-    }
-
     /// Takes client events, all or none; durable when it returns. Gives them back with their ids.
     ///
     /// # Errors
