@@ -164,7 +164,7 @@ impl Inside {
 
 async fn serve(mut incoming: Incoming, egress: Egress) {
     while let Some((_, io)) = incoming.accept().await {
-        egress.serve_model(ClientId("bench".to_owned()), io).await;
+        egress.serve_model(ClientId("bench".to_owned()), None, io).await;
     }
 }
 

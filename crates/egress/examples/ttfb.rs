@@ -108,7 +108,8 @@ async fn main() {
     let mut straight = TcpStream::connect(model.addr()).await.unwrap();
     straight.set_nodelay(true).unwrap();
     let (mut through, far) = UnixStream::pair().unwrap();
-    let serving = tokio::spawn(async move { egress.serve_model(ClientId("s".into()), far).await });
+    let serving =
+        tokio::spawn(async move { egress.serve_model(ClientId("s".into()), None, far).await });
 
     let request = request();
     let (mut direct, mut carried) = (Vec::new(), Vec::new());

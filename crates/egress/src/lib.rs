@@ -46,7 +46,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 pub use crate::config::{Config, ConfigError, KeyHeader};
 pub use crate::policy::{HostPattern, HostPort, Networking, ParseHostError, Policy, Target};
 pub use crate::prices::{Prices, PricesError};
-pub use crate::secret::{CredentialError, Secret, Slot};
+pub use crate::secret::{CredentialError, Placeholder, Secret, Slot};
 pub use crate::usage::{Admission, ClientId, Microcents, Tokens, Usage};
 pub use crate::windows::{Credentials, Policies, Resolver, SystemResolver, UsageSink, Windows};
 
@@ -75,11 +75,15 @@ impl Egress {
     /// Serves one connection of `client` to the model API until either side
     /// ends it. Dropping the future cuts the connection and whatever it had
     /// under way upstream.
-    pub async fn serve_model<I>(&self, client: ClientId, io: I)
+    ///
+    /// With `key`, requests that do not show exactly this placeholder are
+    /// refused with a 401: several seats may share one loopback, where each can
+    /// reach the others' ports. `None` serves whoever comes.
+    pub async fn serve_model<I>(&self, client: ClientId, key: Option<Placeholder>, io: I)
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        model::serve(Arc::clone(&self.model), client, io).await;
+        model::serve(Arc::clone(&self.model), client, key, io).await;
     }
 
     /// Serves one connection of `client` to its proxy until either side ends

@@ -27,7 +27,7 @@ use crate::config::{Config, ConfigError, KeyHeader};
 use crate::forward::{Answer, Bill, Call, Outgoing, Passing, Upstream, too_large};
 use crate::idle::Activity;
 use crate::inject;
-use crate::secret::{CredentialError, Slot};
+use crate::secret::{CredentialError, Placeholder, Slot};
 use crate::turnstile::Turnstile;
 use crate::usage::{Admission, ClientId};
 use crate::windows::{Credentials, Policies, Windows};
@@ -78,14 +78,21 @@ impl ModelWay {
 }
 
 /// Serves one connection until its end.
-pub(crate) async fn serve<I>(way: Arc<ModelWay>, client: ClientId, io: I)
+pub(crate) async fn serve<I>(way: Arc<ModelWay>, client: ClientId, seat: Option<Placeholder>, io: I)
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let places = way.turnstile.of(&client);
+    let seat = seat.as_ref();
     let service = service_fn(|request| {
         let (way, places, client) = (Arc::clone(&way), Arc::clone(&places), client.clone());
-        async move { Ok::<_, Infallible>(answer(&way, client, places, request).await) }
+        async move {
+            let response = match strange(seat, &request) {
+                Some(refusal) => refused(&client, request.uri().path(), &refusal),
+                None => answer(&way, client, places, request).await,
+            };
+            Ok::<_, Infallible>(response)
+        }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -101,6 +108,21 @@ where
     }
 }
 
+/// Why a request is not one of the seat that the connection belongs to. The probe
+/// takes no key, costs nothing and may come without one.
+fn strange(seat: Option<&Placeholder>, request: &Request<Incoming>) -> Option<Refusal> {
+    let is_probe = Route::of(request.method(), request.uri().path()).is_ok_and(|r| !r.takes_key());
+    let shown = seat.is_none_or(|seat| seat.is_shown(request.headers()));
+    (!shown && !is_probe).then(|| {
+        Refusal::new(
+            StatusCode::UNAUTHORIZED,
+            "authentication_error",
+            "another_seat",
+            "the key shown is not this session's own, so the model cannot be called with it (rule: seat-key)",
+        )
+    })
+}
+
 /// Answers one request.
 async fn answer(
     way: &ModelWay,
@@ -110,7 +132,7 @@ async fn answer(
 ) -> Response<Answer> {
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let refused = match Route::of(&method, &path) {
+    let refusal = match Route::of(&method, &path) {
         Ok(route) => {
             let mut call = route.is_call().then(|| {
                 let free = route == Route::CountTokens;
@@ -134,12 +156,17 @@ async fn answer(
         }
         Err(refusal) => refusal,
     };
+    refused(&client, &path, &refusal)
+}
+
+/// The answer that egress gives itself, and its line in the log.
+fn refused(client: &ClientId, path: &str, refusal: &Refusal) -> Response<Answer> {
     let shown: String = path.chars().take(200).collect();
     info!(
-        client.id = %client, path = shown, rule = refused.cause, verdict = "refused",
-        "refused a model request of {client}: {}", refused.cause
+        client.id = %client, path = shown, rule = refusal.cause, verdict = "refused",
+        "refused a model request of {client}: {}", refusal.cause
     );
-    refused.response().map(Answer::Ours)
+    refusal.response().map(Answer::Ours)
 }
 
 /// Sends a request that has a route and hands back the head of the answer.

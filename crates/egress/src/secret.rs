@@ -2,8 +2,10 @@
 //! serialised, so it cannot ride in a log, an event or a frame.
 
 use std::fmt;
+use std::sync::Arc;
 
-use http::HeaderValue;
+use http::header::{AUTHORIZATION, HeaderName};
+use http::{HeaderMap, HeaderValue};
 
 /// The name of a place where a credential belongs, as configuration and
 /// policies speak of it. Not secret.
@@ -47,6 +49,51 @@ impl Drop for Secret {
     }
 }
 
+/// What a seat of a sandbox shows where a key would be. It opens nothing but the
+/// way out of its own seat: sessions that share a sandbox share its loopback, and
+/// one must not spend another's money. Its `Debug` shows no content.
+#[derive(Clone)]
+pub struct Placeholder(Arc<[u8]>);
+
+impl Placeholder {
+    /// The placeholder with this text, which must not be empty.
+    #[must_use]
+    pub fn new(content: &str) -> Self {
+        Self(content.as_bytes().into())
+    }
+
+    /// Whether a request shows this placeholder and no other credential.
+    pub(crate) fn is_shown(&self, headers: &HeaderMap) -> bool {
+        let keys = headers.get_all(HeaderName::from_static("x-api-key"));
+        let tokens = headers.get_all(AUTHORIZATION);
+        let shown = keys.iter().map(|key| Some(key.as_bytes()));
+        let mut shown = shown.chain(tokens.iter().map(|token| bearer(token.as_bytes())));
+        let first = shown.next().flatten();
+        first.is_some_and(|first| self.is(first))
+            && shown.all(|other| other.is_some_and(|other| self.is(other)))
+    }
+
+    /// Compares every byte, so that the time it takes tells nothing of where two
+    /// texts differ.
+    fn is(&self, other: &[u8]) -> bool {
+        let differs = |(a, b): (&u8, &u8)| a ^ b;
+        let sum = self.0.iter().zip(other).map(differs).fold(0, |a, b| a | b);
+        self.0.len() == other.len() && std::hint::black_box(sum) == 0
+    }
+}
+
+impl fmt::Debug for Placeholder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Placeholder")
+    }
+}
+
+/// The token of an `authorization` header.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+}
+
 /// Why a slot gave no credential. No variant carries content.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
@@ -59,4 +106,45 @@ pub enum CredentialError {
     /// The store of credentials did not answer.
     #[error("the credential store cannot be reached")]
     Unavailable,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_placeholder_is_shown_as_key_or_token_and_alone() {
+        let placeholder = Placeholder::new("seat-1");
+        for (headers, shown) in [
+            (&[("x-api-key", "seat-1")][..], true),
+            (&[("authorization", "Bearer seat-1")], true),
+            (&[("authorization", "bearer seat-1")], true),
+            (
+                &[("x-api-key", "seat-1"), ("authorization", "Bearer seat-1")],
+                true,
+            ),
+            (&[], false),
+            (&[("x-api-key", "")], false),
+            (&[("x-api-key", "seat-2")], false),
+            (&[("x-api-key", "seat-")], false),
+            (&[("x-api-key", "seat-11")], false),
+            (&[("authorization", "seat-1")], false),
+            (&[("authorization", "Basic seat-1")], false),
+            (&[("x-api-key", "seat-1"), ("x-api-key", "seat-2")], false),
+            (
+                &[("x-api-key", "seat-1"), ("authorization", "Bearer seat-2")],
+                false,
+            ),
+            (
+                &[("x-api-key", "seat-1"), ("authorization", "Basic x")],
+                false,
+            ),
+        ] {
+            let mut map = HeaderMap::new();
+            for (name, value) in headers {
+                map.append(*name, HeaderValue::from_static(value));
+            }
+            assert_eq!(placeholder.is_shown(&map), shown, "{headers:?}");
+        }
+    }
 }

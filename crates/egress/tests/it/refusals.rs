@@ -52,6 +52,32 @@ async fn an_unknown_client_is_refused_and_recorded() {
 }
 
 #[tokio::test]
+async fn a_seat_calls_with_its_own_key_alone() {
+    let mut upstream = Upstream::saying(answer("200 OK", "", "{}")).await;
+    let mut out = Out::to(upstream.addr);
+    let mut other = out.model_of("s1", Some("seat-1"));
+    other.call(ASK).await;
+    let text = other.until("}}").await;
+    assert!(
+        text.starts_with("HTTP/1.1 401") && text.contains("authentication_error"),
+        "{text}"
+    );
+    other
+        .write("GET /v1/models HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await;
+    assert!(other.until("}}").await.starts_with("HTTP/1.1 401"));
+    unreached(&mut upstream).await;
+    assert!(out.usage.try_recv().is_err(), "nobody is charged for it");
+    other
+        .write("GET /api/hello HTTP/1.1\r\nhost: x\r\n\r\n")
+        .await;
+    assert!(other.until("{}").await.starts_with("HTTP/1.1 200"));
+    let mut own = out.model_of("s1", Some("placeholder"));
+    own.call(ASK).await;
+    assert!(own.until("{}").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
 async fn a_spent_budget_refuses_with_its_own_words() {
     let mut upstream = Upstream::saying(stream()).await;
     let mut out = Out::to(upstream.addr);

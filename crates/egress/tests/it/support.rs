@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use egress::{
-    Admission, ClientId, Config, CredentialError, Credentials, Egress, Networking, Policies,
-    Policy, Resolver, Secret, Slot, Usage, UsageSink, Windows,
+    Admission, ClientId, Config, CredentialError, Credentials, Egress, Networking, Placeholder,
+    Policies, Policy, Resolver, Secret, Slot, Usage, UsageSink, Windows,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
@@ -124,10 +124,16 @@ impl Out {
 
     /// A connection of the sandbox to its model address.
     pub fn model(&mut self) -> Client {
+        self.model_of("s1", None)
+    }
+
+    /// A connection to the model address of `client`, whose seat shows `key`.
+    pub fn model_of(&mut self, client: &str, key: Option<&str>) -> Client {
         let (near, far) = duplex(256 * 1024);
         let egress = self.egress.clone();
+        let (client, key) = (ClientId(client.into()), key.map(Placeholder::new));
         self.tasks
-            .spawn(async move { egress.serve_model(ClientId("s1".into()), far).await });
+            .spawn(async move { egress.serve_model(client, key, far).await });
         Client(near)
     }
 

@@ -284,7 +284,7 @@ async fn serve(mut incoming: Incoming, egress: egress::Egress, client: egress::C
 
 async fn way_out(tag: String, io: GuestIo, egress: egress::Egress, client: egress::ClientId) {
     match tag.as_str() {
-        place::MODEL => egress.serve_model(client, io).await,
+        place::MODEL => egress.serve_model(client, None, io).await,
         place::PROXY => egress.serve_proxy(client, io).await,
         other => tracing::warn!("the guest opened a connection that nobody asked for: {other:?}"),
     }
