@@ -1,6 +1,7 @@
 //! Environments: what a sandbox contains and what it may reach.
 
 pub mod create;
+pub mod hosting;
 pub mod networking;
 pub mod update;
 
@@ -10,10 +11,12 @@ use serde_json::Value;
 use crate::error::Invalid;
 use crate::limits;
 use crate::metadata::Metadata;
+use crate::patch::Patch;
 use crate::read::{At, Fields, NOT_SERVED, Read, quoted, unserved};
 use crate::time::Timestamp;
 
 pub use create::CreateEnvironment;
+pub use hosting::{Hosting, HostingParams};
 pub use networking::{Networking, NetworkingParams};
 pub use update::UpdateEnvironment;
 
@@ -75,6 +78,9 @@ pub struct Config {
     pub networking: Networking,
     /// What is installed at first; always empty, not served yet.
     pub packages: Packages,
+    /// How the sandboxes live. Environments that were stored without it have the default.
+    #[serde(default)]
+    pub hosting: Hosting,
 }
 
 crate::literal! {
@@ -112,6 +118,8 @@ crate::literal! {
 pub struct ConfigParams {
     /// What a sandbox may reach, when the request says.
     pub networking: Option<NetworkingParams>,
+    /// How the sandboxes live.
+    pub hosting: Patch<HostingParams>,
 }
 
 /// Which environments a request may name. A change of kind has its own error code.
@@ -134,8 +142,30 @@ impl ConfigParams {
         if let Some(packages) = config.optional::<Value>("packages")? {
             check_packages(packages, at.key("packages"))?;
         }
+        let hosting = config.patch("hosting")?;
         config.finish()?;
-        Ok(Some(ConfigParams { networking }))
+        Ok(Some(ConfigParams {
+            networking,
+            hosting,
+        }))
+    }
+
+    /// What holds after merging into what is stored.
+    fn merge(self, stored: &Config) -> Result<Config, Invalid> {
+        let mut config = stored.clone();
+        if let Some(networking) = self.networking {
+            config.networking = networking.merge(&stored.networking);
+        }
+        match self.hosting {
+            Patch::Absent => {}
+            Patch::Null => config.hosting = Hosting::default(),
+            Patch::Value(hosting) => {
+                let root = At::root();
+                let at = root.key("config");
+                config.hosting = hosting.merge(&stored.hosting, at.key("hosting"))?;
+            }
+        }
+        Ok(config)
     }
 }
 

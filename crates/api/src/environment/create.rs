@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Config, ConfigParams, Definition, Networking, Use, check_text};
+use super::{Config, ConfigParams, Definition, Use, check_text};
 use crate::error::Invalid;
 use crate::metadata::NewMetadata;
 use crate::read::{At, Fields, Read};
@@ -27,14 +27,7 @@ impl Read for CreateEnvironment {
         let scope = fields.optional("scope")?.unwrap_or_default();
         fields.finish()?;
         check_text(Some(&name), description.as_deref())?;
-        let networking = config
-            .networking
-            .map(|given| given.merge(&Networking::default()))
-            .unwrap_or_default();
-        let config = Config {
-            networking,
-            ..Config::default()
-        };
+        let config = config.merge(&Config::default())?;
         Ok(CreateEnvironment {
             definition: Definition {
                 name,

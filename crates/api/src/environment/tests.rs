@@ -18,6 +18,7 @@ fn a_minimal_environment_is_resolved() {
             "type": "cloud",
             "networking": {"type": "unrestricted"},
             "packages": {"type": "packages", "apt": [], "cargo": [], "gem": [], "go": [], "npm": [], "pip": []},
+            "hosting": Hosting::default(),
         },
     });
     for request in [
@@ -45,8 +46,16 @@ fn refusals_name_the_place() {
             "config.type: `self_hosted` is not served",
         ),
         (
-            json!({"type": "cloud", "hosting": {}}),
-            "config.hosting: unknown field; known here: `type`, `networking`, `packages`",
+            json!({"type": "cloud", "hosts": {}}),
+            "config.hosts: unknown field; known here: `type`, `networking`, `packages`, `hosting`",
+        ),
+        (
+            json!({"type": "cloud", "hosting": {"pool": {"size": 1}}}),
+            "config.hosting.pool.size: unknown field; known here: `min`, `max`",
+        ),
+        (
+            json!({"type": "cloud", "hosting": {"max_sessions": 2}}),
+            "config.hosting.max_sessions: must be 1 unless",
         ),
         (
             json!({"type": "cloud", "packages": {"pip": ["x"]}}),
@@ -141,4 +150,24 @@ fn an_update_keeps_clears_and_replaces() {
     );
     let error = update(json!({"config": {"type": "self_hosted"}})).unwrap_err();
     assert_eq!(error.code, Some("invalid_config_type_change"));
+}
+
+#[test]
+fn hosting_is_merged_reset_and_has_a_default_where_it_was_not_stored() {
+    let before = with_config(&json!({"type": "cloud", "hosting": {"pattern": "shared"}})).unwrap();
+    let update = |hosting| {
+        let value = json!({"config": {"type": "cloud", "hosting": hosting}});
+        let update = UpdateEnvironment::read(value, At::root()).unwrap();
+        update.apply(&before).map(|after| after.config.hosting)
+    };
+    let after = update(json!({"max_sessions": 2})).unwrap();
+    assert_eq!(after.pattern, hosting::Pattern::Shared);
+    assert_eq!(after.max_sessions, 2);
+    assert_eq!(update(Value::Null).unwrap(), Hosting::default());
+    let error = update(json!({"pool": {"max": 1}})).unwrap_err();
+    assert!(error.message.starts_with("config.hosting.pool: needs"));
+    let mut stored = serde_json::to_value(&before).unwrap();
+    stored["config"].as_object_mut().unwrap().remove("hosting");
+    let old: Definition = serde_json::from_value(stored).unwrap();
+    assert_eq!(old.config.hosting, Hosting::default());
 }

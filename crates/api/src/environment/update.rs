@@ -43,15 +43,15 @@ impl UpdateEnvironment {
     /// What the environment is after the change. Equal to `stored` when nothing changes.
     ///
     /// # Errors
-    /// When the metadata would grow too large.
+    /// When the metadata would grow too large, or the hosting breaks a rule between its keys.
     pub fn apply(self, stored: &Definition) -> Result<Definition, Invalid> {
         let mut definition = stored.clone();
         if let Some(name) = self.name {
             definition.name = name;
         }
         self.description.apply(&mut definition.description);
-        if let Some(networking) = self.config.and_then(|config| config.networking) {
-            definition.config.networking = networking.merge(&stored.config.networking);
+        if let Some(config) = self.config {
+            definition.config = config.merge(&stored.config)?;
         }
         if let Some(metadata) = self.metadata {
             metadata

@@ -19,6 +19,15 @@ async fn an_environment_is_shown_with_every_key() {
             "config": {
                 "type": "cloud", "networking": {"type": "unrestricted"},
                 "packages": {"type": "packages", "apt": [], "cargo": [], "gem": [], "go": [], "npm": [], "pip": []},
+                "hosting": {
+                    "pattern": "hybrid", "provider": "oci",
+                    "resources": {"cpu": null, "memory": null, "disk": null, "pids": null},
+                    "idle_timeout": 600, "max_lifetime": null, "max_sessions": 1,
+                    "pool": {"min": 0, "max": 0}, "cli": null,
+                    "limits": {"max_turns": null, "max_cost": null, "max_turn_seconds": null, "max_tool_calls": null},
+                    "when_done": "terminate",
+                    "retention": {"sessions": null, "snapshots": null, "files": null},
+                },
             },
             "created_at": "2026-11-22T12:00:00.000000Z", "updated_at": "2026-11-22T12:00:00.000000Z",
             "archived_at": null,
@@ -30,6 +39,32 @@ async fn an_environment_is_shown_with_every_key() {
         world.get("/v1/environments?limit=1000").await.ok(),
         json!({"data": [created], "next_page": null})
     );
+}
+
+#[tokio::test]
+async fn hosting_is_stored_changed_and_refused() {
+    let world = World::new().await;
+    let hosting =
+        json!({"pattern": "shared", "idle_timeout": "15m", "resources": {"memory": "2GiB"}});
+    let request = json!({"name": "n", "config": {"type": "cloud", "hosting": hosting}});
+    let created = world.post("/v1/environments", request).await.ok();
+    let path = format!("/v1/environments/{}", created["id"].as_str().unwrap());
+    let change = |hosting| json!({"config": {"type": "cloud", "hosting": hosting}});
+    world
+        .post(&path, change(json!({"max_sessions": 2})))
+        .await
+        .ok();
+    let shown = world.get(&path).await.ok()["config"]["hosting"].clone();
+    assert_eq!(shown["pattern"], "shared");
+    assert_eq!(shown["idle_timeout"], 900);
+    assert_eq!(shown["resources"]["memory"], 2u64 << 30);
+    assert_eq!(shown["max_sessions"], 2);
+    let answer = world.post(&path, change(json!({"pool": {"max": 1}}))).await;
+    answer.refuses(400, "invalid_request_error", "config.hosting.pool");
+    let answer = world
+        .post(&path, change(json!({"provider": "docker"})))
+        .await;
+    answer.refuses(400, "invalid_request_error", "config.hosting.provider");
 }
 
 #[tokio::test]
