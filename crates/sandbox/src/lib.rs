@@ -13,6 +13,7 @@ pub mod guest_channel;
 pub mod oci;
 
 pub use provider::{
-    Abilities, Description, DiskLimit, GuestStream, Isolation, LimitHits, Link, Mount, Observed,
-    Phase, Provider, ProviderError, Resources, Rootfs, Sandbox, SandboxId, SandboxIdError, Spec,
+    Abilities, Description, DiskLimit, Footprint, Footprints, GroupLimits, GuestStream, Isolation,
+    LimitHits, Link, Mount, Observed, Phase, Provider, ProviderError, Reclaimed, Resources, Rootfs,
+    Sandbox, SandboxId, SandboxIdError, Spec,
 };

@@ -24,7 +24,8 @@ use std::{
 use async_trait::async_trait;
 
 use crate::provider::{
-    Abilities, DiskLimit, LimitHits, Observed, Provider, ProviderError, Sandbox, SandboxId, Spec,
+    Abilities, DiskLimit, Footprints, GroupLimits, LimitHits, Observed, Provider, ProviderError,
+    Reclaimed, Sandbox, SandboxId, Spec,
 };
 
 mod bundle;
@@ -32,6 +33,7 @@ mod cgroup;
 mod create;
 mod destroy;
 mod disk;
+mod group;
 mod helper;
 mod network;
 mod probe;
@@ -151,6 +153,43 @@ impl Provider for Oci {
 
     async fn destroy(&self, id: &SandboxId) -> Result<(), ProviderError> {
         destroy::destroy(&self.shared, id).await
+    }
+
+    async fn freeze(&self, id: &SandboxId, group: Option<&str>) -> Result<(), ProviderError> {
+        group::freeze(&self.shared, id, group).await
+    }
+
+    async fn thaw(&self, id: &SandboxId, group: Option<&str>) -> Result<(), ProviderError> {
+        group::thaw(&self.shared, id, group).await
+    }
+
+    async fn reclaim(&self, id: &SandboxId) -> Result<Reclaimed, ProviderError> {
+        group::reclaim(&self.shared, id).await
+    }
+
+    async fn footprints(&self, id: &SandboxId) -> Result<Footprints, ProviderError> {
+        group::footprints(&self.shared, id)
+    }
+
+    async fn group(
+        &self,
+        id: &SandboxId,
+        name: &str,
+        limits: GroupLimits,
+    ) -> Result<(), ProviderError> {
+        group::make(&self.shared, id, name, limits).await
+    }
+
+    async fn join(&self, id: &SandboxId, name: &str, pid: u32) -> Result<(), ProviderError> {
+        group::join(&self.shared, id, name, pid).await
+    }
+
+    async fn group_limits(&self, id: &SandboxId, name: &str) -> Result<LimitHits, ProviderError> {
+        group::limits(&self.shared, id, name)
+    }
+
+    async fn kill_group(&self, id: &SandboxId, name: &str) -> Result<(), ProviderError> {
+        group::kill(&self.shared, id, name).await
     }
 }
 

@@ -21,14 +21,21 @@
 //!    in memory: after a `kill -9` of the server it must see what was left behind.
 //! 4. `destroy` may be called at any time, twice, for what never existed. It returns when
 //!    nothing is left: no process, mount, control group, file.
-//! 5. Never give less than was asked: refuse, or name it in [`Description::lost`].
-//! 6. Run the conformance suite (`tests/`) against it.
+//!    Frozen sandboxes too.
+//! 5. Freezing, groups and what goes with them may be left at what the trait has: a refusal.
+//!    Say so in [`Abilities`].
+//! 6. Never give less than was asked: refuse, or name it in [`Description::lost`].
+//! 7. Run the conformance suite (`tests/`) against it.
 
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
+
+mod group;
+
+pub use group::{Footprint, Footprints, GroupLimits, Reclaimed};
 
 /// Makes, lists and destroys sandboxes. See the module head for the contract.
 #[async_trait]
@@ -46,8 +53,77 @@ pub trait Provider: Send + Sync {
     /// Which limits the sandbox has hit so far. Valid until it is destroyed.
     async fn limits(&self, id: &SandboxId) -> Result<LimitHits, ProviderError>;
 
-    /// Removes the sandbox with everything in it. Absent is success.
+    /// Removes the sandbox with everything in it. Absent is success. A frozen one dies as it is.
     async fn destroy(&self, id: &SandboxId) -> Result<(), ProviderError>;
+
+    /// Stops every process of the sandbox where it is, or of one group in it, and returns when
+    /// the last one has stopped. Frozen already is success; what cannot be frozen in time is an
+    /// error, and goes on as before.
+    ///
+    /// The guest is frozen with all others: it answers nothing, notices nothing, not even the end
+    /// of its link, and lives until it is destroyed or thawed.
+    async fn freeze(&self, id: &SandboxId, group: Option<&str>) -> Result<(), ProviderError> {
+        let _ = (id, group);
+        Err(ProviderError::CANNOT_FREEZE)
+    }
+
+    /// Lets go on what was frozen. Not frozen is success. A group that was frozen by itself is
+    /// thawed by itself, and one in a frozen sandbox waits for that.
+    async fn thaw(&self, id: &SandboxId, group: Option<&str>) -> Result<(), ProviderError> {
+        let _ = (id, group);
+        Err(ProviderError::CANNOT_FREEZE)
+    }
+
+    /// Asks the host to move a sandbox's memory to swap, where there is any. Meant for a frozen
+    /// sandbox: one that runs takes it back at once. Takes up to a second for each gigabyte.
+    async fn reclaim(&self, id: &SandboxId) -> Result<Reclaimed, ProviderError> {
+        let _ = id;
+        Err(ProviderError::CANNOT_FREEZE)
+    }
+
+    /// What the sandbox and each group in it take, by the kernel's count: a few small files are
+    /// read, the guest is not asked.
+    async fn footprints(&self, id: &SandboxId) -> Result<Footprints, ProviderError> {
+        let _ = id;
+        Err(ProviderError::CANNOT_COUNT)
+    }
+
+    /// Makes a group in the sandbox, for processes that belong together, or gives one that exists
+    /// new limits. The name follows the rules of a [`SandboxId`].
+    async fn group(
+        &self,
+        id: &SandboxId,
+        name: &str,
+        limits: GroupLimits,
+    ) -> Result<(), ProviderError> {
+        let _ = (id, name, limits);
+        Err(ProviderError::CANNOT_GROUP)
+    }
+
+    /// Moves a process into a group, with all its descendants so far; whoever is born to it later
+    /// is born there. `pid` is its number inside the sandbox.
+    async fn join(&self, id: &SandboxId, name: &str, pid: u32) -> Result<(), ProviderError> {
+        let _ = (id, name, pid);
+        Err(ProviderError::CANNOT_GROUP)
+    }
+
+    /// Which limits the group has hit so far. [`Provider::limits`] counts them, too, as long as
+    /// the group exists.
+    ///
+    /// A group whose memory is used up is killed as a whole where the kernel can (control groups
+    /// of version 2); elsewhere it loses one process, mostly the largest, and the rest is for
+    /// [`Provider::kill_group`].
+    async fn group_limits(&self, id: &SandboxId, name: &str) -> Result<LimitHits, ProviderError> {
+        let _ = (id, name);
+        Err(ProviderError::CANNOT_GROUP)
+    }
+
+    /// Kills all processes of a group, frozen or not, and removes it; the rest of the sandbox
+    /// stays as it is, frozen or not. A group that does not exist is success.
+    async fn kill_group(&self, id: &SandboxId, name: &str) -> Result<(), ProviderError> {
+        let _ = (id, name);
+        Err(ProviderError::CANNOT_GROUP)
+    }
 }
 
 /// The stream to a guest: bytes both ways, ordered and reliable. It ends when the guest ends.
@@ -189,6 +265,10 @@ pub struct Abilities {
     pub lost: Vec<String>,
     /// Whether memory, cpu and process limits are kept by the kernel.
     pub limits: bool,
+    /// Whether sandboxes can be frozen and measured from outside.
+    pub freezes: bool,
+    /// Whether a sandbox can be divided into groups.
+    pub groups: bool,
 }
 
 /// A sandbox that was found.
@@ -244,6 +324,30 @@ pub enum ProviderError {
         /// What is wrong with it, in words.
         reason: String,
     },
+    /// The sandbox has no group of this name.
+    #[error("sandbox {id} has no group {name}")]
+    NoGroup {
+        /// The sandbox.
+        id: SandboxId,
+        /// The name.
+        name: String,
+    },
+    /// The sandbox has no process of this number.
+    #[error("sandbox {id} has no process {pid}")]
+    NoProcess {
+        /// The sandbox.
+        id: SandboxId,
+        /// The number, as seen inside.
+        pid: u32,
+    },
+    /// This provider, or this host, cannot do it at all.
+    #[error("sandboxes cannot be {what} here: {reason}")]
+    Unable {
+        /// What was asked for, as in "frozen".
+        what: &'static str,
+        /// Why not.
+        reason: &'static str,
+    },
     /// All places for sandboxes are taken.
     #[error("no room for another sandbox: {limit} exist")]
     Full {
@@ -275,6 +379,19 @@ pub enum ProviderError {
         /// The bound.
         seconds: u64,
     },
+}
+
+impl ProviderError {
+    const CANNOT_FREEZE: Self = Self::unable("frozen");
+    const CANNOT_COUNT: Self = Self::unable("measured from outside");
+    const CANNOT_GROUP: Self = Self::unable("divided into groups");
+
+    const fn unable(what: &'static str) -> Self {
+        Self::Unable {
+            what,
+            reason: "the provider has no means for it",
+        }
+    }
 }
 
 impl SandboxId {

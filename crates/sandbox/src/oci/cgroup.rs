@@ -2,6 +2,15 @@
 //!
 //! Every sandbox has the group `hostel/<instance>/<id>`, in one hierarchy (version 2) or in
 //! one per controller (version 1). The instance tells servers of one host apart.
+//!
+//! ```text
+//! hostel/<instance>/<id>/          the sandbox: its limits; on version 1 the processes, too
+//! hostel/<instance>/<id>/_guest/   version 2 alone: the processes that are in no group
+//! hostel/<instance>/<id>/<name>/   a group in the sandbox: see `group.rs`
+//! ```
+//!
+//! On version 2 a group that hands controllers down may hold no process itself, so there the
+//! guest has a leaf of its own. No group in a sandbox can have its name.
 
 use std::{
     fs, io,
@@ -11,8 +20,24 @@ use std::{
 use super::process;
 use crate::provider::{LimitHits, Resources};
 
+mod files;
+mod freezer;
+mod group;
+mod layout;
+
+use files::{keyed, members, put, remove, subgroups};
+pub(super) use group::JoinError;
+pub(crate) use layout::Layout;
+
 /// Controllers without which limits would be only written down.
-const NEEDED: [&str; 3] = ["memory", "pids", "cpu"];
+const LIMITING: [&str; 3] = ["memory", "pids", "cpu"];
+
+/// What version 1 needs a hierarchy of its own for: statistics and freezing. Version 2 has both
+/// built in.
+const BESIDE: [&str; 2] = ["cpuacct", "freezer"];
+
+/// Where the processes are that are in no group of a version 2 sandbox.
+const LEAF: &str = "_guest";
 
 /// The processor time of a sandbox is handed out in slices of this length, in microseconds.
 ///
@@ -36,9 +61,6 @@ const DEVICES: [&str; 8] = [
     "c 136:* rw",
 ];
 
-/// How long a removed group may stay busy with processes that are already dead.
-const RETRIES: u32 = 200;
-
 /// The control groups of this host and our place in them.
 ///
 /// Dropping it removes our place if no sandbox is left in it, also when a server does not get to
@@ -47,106 +69,6 @@ const RETRIES: u32 = 200;
 pub(super) struct Cgroups {
     layout: Layout,
     instance: String,
-}
-
-/// How the host mounts its control groups.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Layout {
-    /// One mount for each controller or bundle of them, and perhaps version 2 beside.
-    V1 {
-        /// Mount points with their controllers; named hierarchies have none.
-        mounts: Vec<(PathBuf, Vec<String>)>,
-        /// The mount point of version 2 in a hybrid layout.
-        unified: Option<PathBuf>,
-    },
-    /// One mount for all.
-    V2(PathBuf),
-}
-
-impl Layout {
-    /// Reads the layout from the text of `mountinfo`; `None` without control groups.
-    pub fn parse(mountinfo: &str) -> Option<Self> {
-        let (mut mounts, mut second) = (Vec::new(), None);
-        for line in mountinfo.lines() {
-            let Some((left, right)) = line.split_once(" - ") else {
-                continue;
-            };
-            let Some(point) = left.split(' ').nth(4).map(PathBuf::from) else {
-                continue;
-            };
-            let mut right = right.split(' ');
-            match right.next() {
-                Some("cgroup") => {
-                    let options = right.nth(1).unwrap_or_default();
-                    let known = |name: &&str| *name != "rw" && *name != "ro" && !name.contains('=');
-                    mounts.push((
-                        point,
-                        options
-                            .split(',')
-                            .filter(known)
-                            .map(str::to_owned)
-                            .collect(),
-                    ));
-                }
-                Some("cgroup2") => second = second.or(Some(point)),
-                _ => {}
-            }
-        }
-        match (mounts.is_empty(), second) {
-            (true, None) => None,
-            (true, Some(point)) => Some(Self::V2(point)),
-            (false, unified) => Some(Self::V1 { mounts, unified }),
-        }
-    }
-
-    /// The layout of this host.
-    pub fn detect() -> Option<Self> {
-        Self::parse(&fs::read_to_string("/proc/self/mountinfo").ok()?)
-    }
-
-    /// The controllers that can be used.
-    pub fn controllers(&self) -> Vec<String> {
-        match self {
-            Self::V1 { mounts, .. } => mounts.iter().flat_map(|(_, names)| names.clone()).collect(),
-            Self::V2(root) => fs::read_to_string(root.join("cgroup.controllers"))
-                .map(|text| text.split_whitespace().map(str::to_owned).collect())
-                .unwrap_or_default(),
-        }
-    }
-
-    /// Whether version 1 and 2 are mounted side by side.
-    pub fn is_hybrid(&self) -> bool {
-        matches!(
-            self,
-            Self::V1 {
-                unified: Some(_),
-                ..
-            }
-        )
-    }
-
-    fn of(&self, controller: &str) -> Option<&Path> {
-        match self {
-            Self::V1 { mounts, .. } => mounts
-                .iter()
-                .find(|(_, names)| names.iter().any(|name| name == controller))
-                .map(|(point, _)| point.as_path()),
-            Self::V2(root) => Some(root),
-        }
-    }
-
-    /// Every hierarchy, used by us or by a runtime of the host.
-    fn all(&self) -> Vec<&Path> {
-        match self {
-            Self::V1 { mounts, unified } => mounts
-                .iter()
-                .map(|(point, _)| point)
-                .chain(unified)
-                .map(PathBuf::as_path)
-                .collect(),
-            Self::V2(root) => vec![root],
-        }
-    }
 }
 
 impl Drop for Cgroups {
@@ -165,8 +87,8 @@ impl Cgroups {
     pub fn open(instance: &str) -> Result<Self, String> {
         let layout = Layout::detect().ok_or("no control groups are mounted")?;
         let controllers = layout.controllers();
-        let missing: Vec<_> = NEEDED
-            .into_iter()
+        let missing: Vec<_> = layout
+            .needed()
             .filter(|name| !controllers.iter().any(|have| have == name))
             .collect();
         if !missing.is_empty() {
@@ -189,63 +111,78 @@ impl Cgroups {
 
     /// The path for the `cgroupsPath` of an OCI configuration.
     pub fn path(&self, id: &str) -> String {
-        format!("/hostel/{}/{id}", self.instance)
+        match self.layout {
+            Layout::V1 { .. } => format!("/hostel/{}/{id}", self.instance),
+            Layout::V2(_) => format!("/hostel/{}/{id}/{LEAF}", self.instance),
+        }
     }
 
     /// Makes the groups of `id` with its limits and tells which ones a process has to enter.
     pub fn make(&self, id: &str, resources: &Resources) -> io::Result<Vec<PathBuf>> {
-        let limits: Vec<_> = NEEDED
-            .into_iter()
-            .map(|name| (name, self.limits(name, resources)))
-            .collect();
-        let mut made = Vec::new();
-        for (controller, values) in limits {
+        let mut entered = self.places(id);
+        entered.iter().try_for_each(fs::create_dir_all)?;
+        for controller in LIMITING {
             let Some(mount) = self.layout.of(controller) else {
                 continue;
             };
             let group = self.at(mount, id);
-            if !made.contains(&group) {
-                fs::create_dir_all(&group)?;
-                made.push(group.clone());
+            self.limits(controller, resources)
+                .into_iter()
+                .try_for_each(|(file, value)| put(&group.join(file), &value))?;
+        }
+        match &self.layout {
+            Layout::V1 { .. } => {
+                let devices = self.layout.of("devices");
+                entered.extend(devices.map(|mount| self.devices(mount)));
             }
-            for (file, value) in values {
-                put(&group.join(file), &value)?;
+            Layout::V2(root) => {
+                let group = self.at(root, id);
+                hand_down(&group)?;
+                entered = vec![group.join(LEAF)];
+                fs::create_dir_all(group.join(LEAF))?;
             }
         }
-        if let (Layout::V1 { .. }, Some(mount)) = (&self.layout, self.layout.of("devices")) {
-            made.push(self.devices(mount));
-        }
-        Ok(made)
+        Ok(entered)
     }
 
-    /// What the sandbox ran into; `None` if its groups are gone.
+    /// What the sandbox ran into, its groups included; `None` if it has no control groups.
     pub fn hits(&self, id: &str) -> Option<LimitHits> {
-        let read = |controller: &str, file: &str| {
-            fs::read_to_string(self.at(self.layout.of(controller)?, id).join(file)).ok()
-        };
-        let memory = match self.layout {
-            Layout::V1 { .. } => read("memory", "memory.oom_control")?,
-            Layout::V2(_) => read("memory", "memory.events")?,
-        };
-        let pids = read("pids", "pids.events")?;
-        Some(LimitHits {
-            oom_kills: keyed(&memory, "oom_kill"),
-            pids_refused: keyed(&pids, "max"),
+        let own = self.hits_at(id)?;
+        let below = self.names_below(id).into_iter();
+        let below = below.filter_map(|name| self.hits_at(&format!("{id}/{name}")));
+        let (mut oom_kills, mut pids_refused) = (0, 0);
+        for hits in below {
+            oom_kills += hits.oom_kills;
+            pids_refused += hits.pids_refused;
+        }
+        Some(match self.layout {
+            // Counted where the process was.
+            Layout::V1 { .. } => LimitHits {
+                oom_kills: own.oom_kills + oom_kills,
+                pids_refused: own.pids_refused + pids_refused,
+            },
+            // Counted there and in all above, except refused processes before Linux 6.11.
+            Layout::V2(_) => LimitHits {
+                oom_kills: own.oom_kills,
+                pids_refused: own.pids_refused.max(pids_refused),
+            },
         })
     }
 
     /// Kills everything in the groups of `id`. True if nothing was there.
     pub fn kill(&self, id: &str) -> bool {
-        let mut empty = true;
-        for group in self.existing(id) {
-            // A frozen process of version 1 dies only when it is thawed.
-            let _ = fs::write(group.join("freezer.state"), "THAWED");
+        let groups = self.existing(id);
+        for group in &groups {
             let _ = fs::write(group.join("cgroup.kill"), "1");
-            for pid in members(&group) {
-                empty = false;
-                process::kill_number(pid);
-            }
         }
+        let mut empty = true;
+        for pid in groups.iter().flat_map(|group| members(group)) {
+            empty = false;
+            process::kill_number(pid);
+        }
+        // A frozen process of version 1 dies only when it is thawed. Killed first, it runs not
+        // one instruction more.
+        groups.iter().for_each(|group| freezer::thaw_below(group));
         empty
     }
 
@@ -288,6 +225,50 @@ impl Cgroups {
             .join(format!("{}-devices", self.instance))
     }
 
+    /// The directories of a group in all hierarchies that a process has to be in; `path` is a
+    /// sandbox, or a sandbox and a group in it.
+    fn places(&self, path: &str) -> Vec<PathBuf> {
+        let mut places = Vec::new();
+        for mount in self.layout.needed().filter_map(|name| self.layout.of(name)) {
+            let place = self.at(mount, path);
+            if !places.contains(&place) {
+                places.push(place);
+            }
+        }
+        places
+    }
+
+    /// One file of a group.
+    fn file(&self, controller: &str, path: &str, file: &str) -> Option<PathBuf> {
+        Some(self.at(self.layout.of(controller)?, path).join(file))
+    }
+
+    fn read(&self, controller: &str, path: &str, file: &str) -> Option<String> {
+        fs::read_to_string(self.file(controller, path, file)?).ok()
+    }
+
+    /// The counters of one group.
+    fn hits_at(&self, path: &str) -> Option<LimitHits> {
+        let memory = match self.layout {
+            Layout::V1 { .. } => self.read("memory", path, "memory.oom_control")?,
+            Layout::V2(_) => self.read("memory", path, "memory.events")?,
+        };
+        let pids = self.read("pids", path, "pids.events")?;
+        Some(LimitHits {
+            oom_kills: keyed(&memory, "oom_kill"),
+            pids_refused: keyed(&pids, "max"),
+        })
+    }
+
+    /// The groups in a sandbox by name, the guest's own leaf among them.
+    fn names_below(&self, id: &str) -> Vec<String> {
+        let sandbox = self.layout.of("memory").map(|mount| self.at(mount, id));
+        let below = sandbox.iter().flat_map(|sandbox| subgroups(sandbox));
+        below
+            .filter_map(|group| Some(group.file_name()?.to_str()?.to_owned()))
+            .collect()
+    }
+
     fn existing(&self, id: &str) -> Vec<PathBuf> {
         let groups = self
             .layout
@@ -299,16 +280,15 @@ impl Cgroups {
 
     fn prepare(&self) -> io::Result<()> {
         let ours = |mount: &Path| mount.join("hostel").join(&self.instance);
-        for controller in NEEDED {
-            if let Some(mount) = self.layout.of(controller) {
-                fs::create_dir_all(ours(mount))?;
-            }
+        for mount in self.layout.needed().filter_map(|name| self.layout.of(name)) {
+            fs::create_dir_all(mount.join("hostel"))?;
+            count_below(&mount.join("hostel"))?;
+            fs::create_dir_all(ours(mount))?;
         }
         match &self.layout {
             Layout::V2(root) => {
-                let enable: Vec<_> = NEEDED.iter().map(|name| format!("+{name}")).collect();
                 for group in [root.clone(), root.join("hostel"), ours(root)] {
-                    put(&group.join("cgroup.subtree_control"), &enable.join(" "))?;
+                    hand_down(&group)?;
                 }
                 for group in [root.join("hostel"), ours(root)] {
                     weigh(&group.join("cpu.weight"), 100, 10_000);
@@ -386,96 +366,18 @@ pub(super) fn quota_us(resources: &Resources) -> u64 {
     (u64::from(resources.cpu_millis) * CPU_PERIOD_US / 1000).max(1000)
 }
 
-fn put(file: &Path, value: &str) -> io::Result<()> {
-    fs::write(file, value)
-        .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", file.display())))
+/// Lets the groups below one of version 2 have limits of their own.
+fn hand_down(group: &Path) -> io::Result<()> {
+    let enable = LIMITING.map(|name| format!("+{name}")).join(" ");
+    put(&group.join("cgroup.subtree_control"), &enable)
 }
 
-fn members(group: &Path) -> Vec<i32> {
-    let text = fs::read_to_string(group.join("cgroup.procs")).unwrap_or_default();
-    let below = subgroups(group)
-        .into_iter()
-        .flat_map(|group| members(&group));
-    text.lines()
-        .filter_map(|line| line.parse().ok())
-        .chain(below)
-        .collect()
-}
-
-fn subgroups(group: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(group).into_iter().flatten().flatten();
-    entries
-        .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
-        .map(|entry| entry.path())
-        .collect()
-}
-
-/// A group stays busy for an instant after its last process has ended.
-fn remove(group: &Path) -> io::Result<()> {
-    subgroups(group)
-        .iter()
-        .try_for_each(|group| remove(group))?;
-    let mut left = RETRIES;
-    loop {
-        match fs::remove_dir(group) {
-            Ok(()) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) if left == 0 || error.kind() != io::ErrorKind::ResourceBusy => {
-                return Err(error);
-            }
-            Err(_) => left -= 1,
-        }
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-}
-
-/// The number behind `key` in lines of `key number`.
-fn keyed(text: &str, key: &str) -> u64 {
-    let value = |line: &str| {
-        line.split_once(' ')
-            .filter(|(name, _)| *name == key)?
-            .1
-            .trim()
-            .parse()
-            .ok()
-    };
-    text.lines().find_map(value).unwrap_or(0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HYBRID: &str = "\
-30 20 0:26 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755
-31 30 0:27 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct
-32 30 0:28 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
-33 30 0:29 / /sys/fs/cgroup/unified rw,relatime shared:9 - cgroup2 cgroup2 rw";
-
-    #[test]
-    fn hybrid_layout_is_read() {
-        let layout = Layout::parse(HYBRID).unwrap();
-        assert!(layout.is_hybrid());
-        assert_eq!(layout.controllers(), ["cpu", "cpuacct"]);
-        assert_eq!(layout.of("cpuacct"), Some(Path::new("/sys/fs/cgroup/cpu")));
-        assert_eq!(layout.of("memory"), None);
-        assert_eq!(layout.all().len(), 3);
-    }
-
-    #[test]
-    fn second_version_is_read() {
-        let text = "30 20 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw,nsdelegate";
-        assert_eq!(
-            Layout::parse(text),
-            Some(Layout::V2("/sys/fs/cgroup".into()))
-        );
-        assert_eq!(Layout::parse("22 1 8:1 / / rw - ext4 /dev/sda1 rw"), None);
-    }
-
-    #[test]
-    fn counters_are_found_by_their_whole_name() {
-        let text = "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n";
-        assert_eq!(keyed(text, "oom_kill"), 3);
-        assert_eq!(keyed(text, "max"), 0);
+/// Makes a memory group of version 1 count what is below it, as all do since Linux 5.11.
+/// Elsewhere there is no such file, and nothing to do.
+fn count_below(group: &Path) -> io::Result<()> {
+    let file = group.join("memory.use_hierarchy");
+    match fs::read_to_string(&file) {
+        Ok(text) if text.trim() == "0" => put(&file, "1"),
+        _ => Ok(()),
     }
 }

@@ -35,14 +35,7 @@ pub(super) async fn destroy_held(
     id: &SandboxId,
 ) -> Result<(), ProviderError> {
     // Until the helper is gone the container is its child, and cannot be reaped by us.
-    let helper = shared
-        .table()
-        .keepers
-        .get(id)
-        .map(|keeper| keeper.helper_gone.clone());
-    if let Some(mut helper) = helper {
-        let _ = tokio::time::timeout(PATIENCE, helper.wait_for(|gone| *gone)).await;
-    }
+    let _ = tokio::time::timeout(PATIENCE, shared.helper_gone(id)).await;
     let (shared, id) = (shared.clone(), id.clone());
     blocking(move || remove(&shared, &id)).await
 }

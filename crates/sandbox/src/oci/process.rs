@@ -15,6 +15,7 @@ use super::request::Made;
 #[derive(Debug, PartialEq, Eq)]
 struct Stat {
     state: u8,
+    parent: i32,
     group: i32,
     session: i32,
     started: u64,
@@ -99,6 +100,30 @@ pub(super) fn naming(directory: &Path) -> Vec<i32> {
     numbers("/proc").filter(names).collect()
 }
 
+/// The number of `pid` in its own process namespace; `None` if that is ours, too.
+pub(super) fn number_inside(pid: i32) -> Option<u32> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    let numbers = line.split_whitespace().skip(1);
+    numbers.last()?.parse().ok()
+}
+
+/// `first` and its descendants among `all`.
+pub(super) fn below(first: i32, all: &[i32]) -> Vec<i32> {
+    let parents: Vec<(i32, i32)> = all
+        .iter()
+        .filter_map(|&pid| Some((pid, stat(pid).ok()?.parent)))
+        .collect();
+    let mut found = vec![first];
+    let mut looked = 0;
+    while let Some(&parent) = found.get(looked) {
+        looked += 1;
+        let children = parents.iter().filter(|(_, above)| *above == parent);
+        found.extend(children.map(|(pid, _)| pid));
+    }
+    found
+}
+
 fn children() -> Vec<i32> {
     numbers("/proc/self/task")
         .filter_map(|task| fs::read_to_string(format!("/proc/self/task/{task}/children")).ok())
@@ -128,6 +153,7 @@ fn parse(text: &str) -> Option<Stat> {
     let fields: Vec<_> = rest.split(' ').collect();
     Some(Stat {
         state: *fields.first()?.as_bytes().first()?,
+        parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
         session: fields.get(3)?.parse().ok()?,
         started: fields.get(19)?.parse().ok()?,
@@ -143,6 +169,7 @@ mod tests {
         let text = "7 (a) b) c) S 1 7 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 1 2";
         let expected = Stat {
             state: b'S',
+            parent: 1,
             group: 7,
             session: 9,
             started: 4711,

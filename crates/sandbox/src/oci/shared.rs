@@ -93,6 +93,8 @@ impl Shared {
             isolation: self.isolation,
             lost: self.lost.clone(),
             limits: self.cgroups.is_some(),
+            freezes: self.cgroups.is_some(),
+            groups: self.cgroups.is_some() && self.isolation != Isolation::UserspaceKernel,
         }
     }
 
@@ -133,6 +135,16 @@ impl Shared {
             })
         };
         lock.lock_owned().await
+    }
+
+    /// Waits until the helper that made this sandbox has ended, if it is one of ours.
+    pub async fn helper_gone(&self, id: &SandboxId) {
+        let keeper = |table: &Table| Some(table.keepers.get(id)?.helper_gone.clone());
+        let helper = keeper(&self.table());
+        if let Some(mut helper) = helper {
+            // The sender goes with the task that waits for the helper: either way it is over.
+            let _ = helper.wait_for(|gone| *gone).await;
+        }
     }
 
     /// Takes the lowest free slot of user ids.

@@ -276,6 +276,8 @@ impl Provider for NoSandboxes {
             isolation: Isolation::Namespaces,
             lost: Vec::new(),
             limits: false,
+            freezes: false,
+            groups: false,
         }
     }
 
