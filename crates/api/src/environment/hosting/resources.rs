@@ -28,7 +28,7 @@ pub struct Cpu(pub u32);
 
 impl Serialize for Cpu {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.0 % 1000 == 0 {
+        if self.0.is_multiple_of(1000) {
             (self.0 / 1000).serialize(serializer)
         } else {
             (f64::from(self.0) / 1000.0).serialize(serializer)
