@@ -162,6 +162,7 @@ async fn furnish(store: &Store) -> Vec<Fence> {
         id,
         workspace_id,
         body: "{}".to_owned(),
+        keep: store::Keep::default(),
         created_at,
     };
     store.environments().create(environment).await.unwrap();

@@ -33,6 +33,7 @@ pub(crate) enum List {
     Environments,
     Sessions,
     Events,
+    Files,
 }
 
 #[derive(Serialize, Deserialize)]

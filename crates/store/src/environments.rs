@@ -7,8 +7,9 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params};
 use crate::cursor::List;
 use crate::error::from_engine;
 use crate::page::Dated;
+use crate::retention::micros;
 use crate::time::Micros;
-use crate::{InsertError, ListError, Order, Page, PageQuery, Store, StoreError, TimeRange};
+use crate::{InsertError, Keep, ListError, Order, Page, PageQuery, Store, StoreError, TimeRange};
 
 /// One environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub struct NewEnvironment {
     pub workspace_id: String,
     /// The definition as JSON text.
     pub body: String,
+    /// How long what belongs to it is kept.
+    pub keep: Keep,
     /// When it is made; kept to the microsecond.
     pub created_at: DateTime<Utc>,
 }
@@ -107,15 +110,25 @@ impl Environments<'_> {
                     id,
                     workspace_id,
                     body,
+                    keep,
                     created_at,
                 } = &environment;
                 connection
                     .prepare_cached(
                         "INSERT INTO environments
-                             (id, workspace_id, revision, body, created_at, updated_at)
-                         VALUES (?1, ?2, 1, ?3, ?4, ?4)",
+                             (id, workspace_id, revision, body, created_at, updated_at,
+                              keep_sessions, keep_snapshots, keep_files)
+                         VALUES (?1, ?2, 1, ?3, ?4, ?4, ?5, ?6, ?7)",
                     )?
-                    .execute(params![id, workspace_id, body, Micros(*created_at)])?;
+                    .execute(params![
+                        id,
+                        workspace_id,
+                        body,
+                        Micros(*created_at),
+                        micros(keep.sessions),
+                        micros(keep.snapshots),
+                        micros(keep.files),
+                    ])?;
                 Ok(())
             })
             .await
@@ -133,13 +146,14 @@ impl Environments<'_> {
             .await
     }
 
-    /// Replaces the body, if the revision is still `expected` (when given).
+    /// Replaces the body and how long things are kept, if the revision is still `expected` (when given).
     pub async fn update(
         self,
         workspace: &str,
         id: &str,
         expected: Option<u32>,
         body: String,
+        keep: Keep,
         at: DateTime<Utc>,
     ) -> Result<EnvironmentRow, UpdateEnvironmentError> {
         let (workspace, id) = (workspace.to_owned(), id.to_owned());
@@ -157,10 +171,18 @@ impl Environments<'_> {
                 }
                 connection
                     .prepare_cached(
-                        "UPDATE environments SET body = ?2, revision = revision + 1, updated_at = ?3
+                        "UPDATE environments SET body = ?2, revision = revision + 1, updated_at = ?3,
+                             keep_sessions = ?4, keep_snapshots = ?5, keep_files = ?6
                          WHERE id = ?1",
                     )?
-                    .execute(params![id, body, Micros(at)])?;
+                    .execute(params![
+                        id,
+                        body,
+                        Micros(at),
+                        micros(keep.sessions),
+                        micros(keep.snapshots),
+                        micros(keep.files),
+                    ])?;
                 get(connection, &workspace, &id)?.ok_or(UpdateEnvironmentError::NotFound)
             })
             .await

@@ -1,5 +1,5 @@
 //! Everything durable: keys, agents, environments, sessions, their event logs, transcripts and usage,
-//! in one SQLite database that one process owns. The only crate that speaks SQL.
+//! which snapshots and files there are, in one SQLite database that one process owns. The only crate that speaks SQL.
 //!
 //! One thread writes (`writer`: many requests, one transaction, one sync) and a few read
 //! (`reader`). A write is answered only when it is on disk; a read sees every write answered
@@ -18,13 +18,16 @@ mod cursor;
 mod environments;
 mod error;
 mod events;
+mod files;
 mod keys;
 mod lock;
 mod page;
 mod queue;
 mod reader;
+mod retention;
 mod schema;
 mod sessions;
+mod snapshots;
 mod time;
 mod transcripts;
 mod usage;
@@ -50,12 +53,15 @@ pub use events::{
     Appended, CommitError, EnqueueError, EventQuery, EventRow, Events, Listed, NewEvent,
     QUEUE_LIMIT, Queued, QueuedRow, Write,
 };
+pub use files::{FileQuery, FileRow, Files, InsertFileError};
 pub use keys::{KeyRow, Keys};
 pub use page::{ListError, Order, PAGE_LIMIT, Page, PageQuery};
+pub use retention::Keep;
 pub use sessions::{
     ClaimError, CreateSessionError, Fence, ParseStatusError, SessionQuery, SessionRow,
     SessionUpdate, Sessions, Status,
 };
+pub use snapshots::{NewSnapshot, SnapshotRow, Snapshots};
 pub use time::TimeRange;
 pub use transcripts::{TranscriptEntry, Transcripts};
 pub use usage::{ModelCall, RecordError, Totals, Usage};
@@ -163,6 +169,16 @@ impl Store {
     /// The mirrored transcripts of sessions.
     pub fn transcripts(&self) -> Transcripts<'_> {
         Transcripts(self)
+    }
+
+    /// Which snapshots of sessions there are.
+    pub fn snapshots(&self) -> Snapshots<'_> {
+        Snapshots(self)
+    }
+
+    /// Which files sessions made.
+    pub fn files(&self) -> Files<'_> {
+        Files(self)
     }
 
     /// What sessions have used.

@@ -15,7 +15,10 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::OpenError;
 
 /// In order; the first brings an empty file to schema 1.
-const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_initial.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/0001_initial.sql"),
+    include_str!("../migrations/0002_hosting.sql"),
+];
 
 /// Marks a file as ours in its header ("host" in ASCII).
 const APPLICATION: i32 = 0x686f_7374;
@@ -24,7 +27,7 @@ const APPLICATION: i32 = 0x686f_7374;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Every statement text of the crate is constant, so all of them stay prepared.
-const STATEMENTS: usize = 96;
+const STATEMENTS: usize = 128;
 
 /// Pages in the log at which the writer folds it into the database inside a commit. Never reached
 /// while `checkpoint` does its work.

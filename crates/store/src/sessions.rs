@@ -289,9 +289,11 @@ pub(crate) fn apply_archive(
     if archived > 0 {
         connection
             .prepare_cached(
-                "UPDATE session_state SET status = 'terminated', attention = 0 WHERE session_id = ?1",
+                "UPDATE session_state SET status = 'terminated', attention = 0,
+                     ended_at = coalesce(ended_at, ?2)
+                 WHERE session_id = ?1",
             )?
-            .execute([session])?;
+            .execute(params![session, Micros(at)])?;
         touch(connection, session, at)?;
     }
     Ok(())

@@ -58,17 +58,25 @@ impl Transcripts<'_> {
     }
 }
 
+/// Adds what is not known yet; `at_seq` is the log's last number now.
 pub(crate) fn append(
     connection: &Connection,
     session: &str,
     entries: &[TranscriptEntry],
+    at_seq: i64,
 ) -> rusqlite::Result<()> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO transcripts (session_id, subpath, uuid, body) VALUES (?1, ?2, ?3, ?4)
+        "INSERT INTO transcripts (session_id, subpath, uuid, body, at_seq) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (session_id, uuid, subpath) DO NOTHING",
     )?;
     for entry in entries {
-        statement.execute(params![session, entry.subpath, entry.uuid, entry.body])?;
+        statement.execute(params![
+            session,
+            entry.subpath,
+            entry.uuid,
+            entry.body,
+            at_seq
+        ])?;
     }
     Ok(())
 }

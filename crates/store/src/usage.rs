@@ -1,7 +1,8 @@
-//! What sessions have used: one row per call to the model. Never holds what was said, only counts.
+//! What sessions have used: one row per call to the model, and one per workspace, agent and day, which
+//! outlives the sessions. Never holds what was said, only counts.
 
 use chrono::{DateTime, Utc};
-use rusqlite::{Row, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::error::is_dangling;
 use crate::time::Micros;
@@ -97,7 +98,7 @@ impl Usage<'_> {
     pub async fn record(self, call: ModelCall) -> Result<(), RecordError> {
         self.0
             .write(move |connection| {
-                connection
+                let added = connection
                     .prepare_cached(
                         "INSERT INTO model_calls (id, session_id, workspace_id, model, started_at,
                              status, latency_ms, ttft_ms, input_tokens, output_tokens,
@@ -124,6 +125,9 @@ impl Usage<'_> {
                         call.error,
                         call.request_id,
                     ])?;
+                if added > 0 {
+                    add_to_day(connection, &call)?;
+                }
                 Ok(())
             })
             .await
@@ -164,6 +168,72 @@ impl Usage<'_> {
             })
             .await
     }
+
+    /// The sum of a workspace's calls that began on the day (in UTC) of `since` or later, or only those
+    /// of one agent's sessions. Calls of sessions that were deleted since count as well.
+    pub async fn spent_since(
+        self,
+        workspace: &str,
+        agent: Option<&str>,
+        since: DateTime<Utc>,
+    ) -> Result<Totals, StoreError> {
+        let (workspace, agent) = (workspace.to_owned(), agent.map(str::to_owned));
+        self.0
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(
+                    "SELECT coalesce(sum(calls), 0), coalesce(sum(failed), 0),
+                         coalesce(sum(input_tokens), 0), coalesce(sum(output_tokens), 0),
+                         coalesce(sum(cache_read_tokens), 0),
+                         coalesce(sum(cache_creation_5m_tokens), 0),
+                         coalesce(sum(cache_creation_1h_tokens), 0),
+                         coalesce(sum(cost_microcents), 0), coalesce(sum(unpriced), 0)
+                     FROM daily_usage
+                     WHERE workspace_id = ?1 AND day >= ?2 AND (?3 IS NULL OR agent_id = ?3)",
+                )?;
+                Ok(statement.query_row(params![workspace, day(since), agent], parse_totals)?)
+            })
+            .await
+    }
+}
+
+/// Adds a call to the sums of the day on which it began.
+fn add_to_day(connection: &Connection, call: &ModelCall) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO daily_usage (workspace_id, day, agent_id, calls, failed, input_tokens,
+                 output_tokens, cache_read_tokens, cache_creation_5m_tokens,
+                 cache_creation_1h_tokens, cost_microcents, unpriced)
+             SELECT ?1, ?2, agent_id, 1, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11
+             FROM sessions WHERE id = ?3
+             ON CONFLICT (workspace_id, day, agent_id) DO UPDATE SET
+                 calls = calls + 1, failed = failed + excluded.failed,
+                 input_tokens = input_tokens + excluded.input_tokens,
+                 output_tokens = output_tokens + excluded.output_tokens,
+                 cache_read_tokens = cache_read_tokens + excluded.cache_read_tokens,
+                 cache_creation_5m_tokens = cache_creation_5m_tokens + excluded.cache_creation_5m_tokens,
+                 cache_creation_1h_tokens = cache_creation_1h_tokens + excluded.cache_creation_1h_tokens,
+                 cost_microcents = cost_microcents + excluded.cost_microcents,
+                 unpriced = unpriced + excluded.unpriced",
+        )?
+        .execute(params![
+            call.workspace_id,
+            day(call.started_at),
+            call.session_id,
+            call.error.is_some(),
+            call.input_tokens,
+            call.output_tokens,
+            call.cache_read_tokens,
+            call.cache_creation_5m_tokens,
+            call.cache_creation_1h_tokens,
+            call.cost_microcents.unwrap_or(0),
+            call.cost_microcents.is_none(),
+        ])?;
+    Ok(())
+}
+
+/// The number of a day in UTC, from 1970.
+fn day(at: DateTime<Utc>) -> i64 {
+    at.timestamp().div_euclid(24 * 3600)
 }
 
 fn parse(row: &Row<'_>) -> rusqlite::Result<ModelCall> {

@@ -16,7 +16,7 @@ pub(super) use update::update;
 
 use api::environment::{Definition, Environment, EnvironmentTag};
 use api::time::Timestamp;
-use store::EnvironmentRow;
+use store::{EnvironmentRow, Keep};
 
 use crate::error::ApiError;
 
@@ -35,6 +35,16 @@ fn view(row: &EnvironmentRow) -> Result<Environment, ApiError> {
 /// What is stored.
 pub(super) fn definition(row: &EnvironmentRow) -> Result<Definition, ApiError> {
     serde_json::from_str(&row.body).map_err(ApiError::internal)
+}
+
+/// How long what belongs to it is kept, as the store wants to know.
+fn keep(definition: &Definition) -> Keep {
+    let retention = &definition.config.hosting.retention;
+    Keep {
+        sessions: retention.sessions,
+        snapshots: retention.snapshots,
+        files: retention.files,
+    }
 }
 
 /// No such environment, or somebody else's.

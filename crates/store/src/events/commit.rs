@@ -7,7 +7,10 @@ use rusqlite::{Connection, params};
 use super::{Events, last_seq};
 use crate::error::{from_engine, is_duplicate};
 use crate::time::Micros;
-use crate::{Fence, SessionUpdate, Status, StoreError, TranscriptEntry, sessions, transcripts};
+use crate::{
+    Fence, NewSnapshot, SessionUpdate, Status, StoreError, TranscriptEntry, sessions, snapshots,
+    transcripts,
+};
 
 /// One step of a commit.
 #[derive(Clone, Debug)]
@@ -39,6 +42,8 @@ pub enum Write {
     /// Lines of the transcript, to be added in order. Known ones (same session, subpath and uuid)
     /// are passed over.
     Transcript(Vec<TranscriptEntry>),
+    /// A snapshot of the session's files. It includes the log up to the end of this commit.
+    Snapshot(NewSnapshot),
     /// The id by which the `claude` process knows the conversation.
     ClaudeSession(String),
     /// Title, metadata, agent snapshot, budget.
@@ -125,6 +130,7 @@ impl Events<'_> {
                 for write in &writes {
                     commit.apply(write)?;
                 }
+                commit.keep_snapshots(&writes)?;
                 Ok(commit.appended)
             })
             .await
@@ -163,7 +169,8 @@ impl<'a> Commit<'a> {
                 attention,
                 updated_at,
             } => {
-                let sql = "UPDATE session_state SET status = ?2, attention = ?3, updated_at = ?4
+                let sql = "UPDATE session_state SET status = ?2, attention = ?3, updated_at = ?4,
+                               ended_at = iif(?2 = 'terminated', coalesce(ended_at, ?4), NULL)
                            WHERE session_id = ?1";
                 let values = params![session, status, attention, Micros(*updated_at)];
                 connection.prepare_cached(sql)?.execute(values)?;
@@ -181,7 +188,11 @@ impl<'a> Commit<'a> {
                 "UPDATE session_state SET claude_session = ?2 WHERE session_id = ?1",
                 id,
             ),
-            Write::Transcript(entries) => Ok(transcripts::append(connection, session, entries)?),
+            Write::Transcript(entries) => Ok(transcripts::append(
+                connection, session, entries, self.last,
+            )?),
+            // Kept at the end, when the last number is known.
+            Write::Snapshot(_) => Ok(()),
             Write::Update { update, updated_at } => Ok(sessions::apply_update(
                 connection,
                 session,
@@ -190,6 +201,15 @@ impl<'a> Commit<'a> {
             )?),
             Write::Archive { at } => Ok(sessions::apply_archive(connection, session, *at)?),
         }
+    }
+
+    fn keep_snapshots(&self, writes: &[Write]) -> rusqlite::Result<()> {
+        for write in writes {
+            if let Write::Snapshot(snapshot) = write {
+                snapshots::insert(self.connection, self.session, snapshot, self.last)?;
+            }
+        }
+        Ok(())
     }
 
     fn append(&mut self, event: &NewEvent) -> Result<(), CommitError> {

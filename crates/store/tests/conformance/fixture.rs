@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use store::{
-    DEFAULT_WORKSPACE, Fence, NewAgent, NewEnvironment, NewEvent, Queued, SessionRow, Status,
+    DEFAULT_WORKSPACE, Fence, Keep, NewAgent, NewEnvironment, NewEvent, Queued, SessionRow, Status,
     Store, Write,
 };
 use tempfile::TempDir;
@@ -82,6 +82,7 @@ pub fn environment(id: &str, created: i64) -> NewEnvironment {
         id: id.to_owned(),
         workspace_id: WS.to_owned(),
         body: format!(r#"{{"name":"{id}"}}"#),
+        keep: Keep::default(),
         created_at: at(created),
     }
 }

@@ -133,3 +133,54 @@ async fn dropping_finishes_what_is_queued() {
     let store = Store::open(dir.path()).unwrap();
     assert_eq!(store.events().last_seq("s").await.unwrap(), 1);
 }
+
+#[tokio::test]
+async fn a_database_of_the_first_schema_is_brought_up_with_its_rows() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hostel.db");
+    let connection = Connection::open(&file).unwrap();
+    connection
+        .execute_batch(include_str!("../../migrations/0001_initial.sql"))
+        .unwrap();
+    connection
+        .execute_batch(
+            "INSERT INTO agents VALUES (1, 'agent_1', 'wrkspc_default', 1, 1, NULL);
+             INSERT INTO agent_versions VALUES ('agent_1', 1, 1, '{}');
+             INSERT INTO environments VALUES (1, 'env_1', 'wrkspc_default', 1, '{}', 1, 1, NULL);
+             INSERT INTO sessions VALUES (1, 's', 'wrkspc_default', 'agent_1', 1, '{}', 'env_1', '{}', NULL, '{}', NULL, 1, NULL);
+             INSERT INTO sessions VALUES (2, 'over', 'wrkspc_default', 'agent_1', 1, '{}', 'env_1', '{}', NULL, '{}', NULL, 1, NULL);
+             INSERT INTO session_state VALUES ('s', 'idle', 0, 0, NULL, 'c', '{}', '{}', 1);
+             INSERT INTO session_state VALUES ('over', 'terminated', 0, 0, NULL, 'c', '{}', '{}', 7);
+             INSERT INTO transcripts VALUES (1, 's', '', 'u', 'line');
+             INSERT INTO model_calls VALUES (1, 'm', 's', 'wrkspc_default', 'x', 5, 200, 1, 1, 1, 2, 3, 4, 5, 6, NULL, NULL);
+             INSERT INTO model_calls VALUES (2, 'n', 's', 'wrkspc_default', 'x', 5, 200, 1, 1, 1, 2, 3, 4, 5, NULL, 'cut', NULL);
+             PRAGMA application_id = 0x686f7374; PRAGMA user_version = 1;",
+        )
+        .unwrap();
+    drop(connection);
+    let store = Store::open(dir.path()).unwrap();
+    let lines = store.transcripts().load("s").await.unwrap();
+    assert_eq!(lines, [(String::new(), vec!["line".to_owned()])]);
+    let day = store
+        .usage()
+        .spent_since(WS, Some("agent_1"), at(0))
+        .await
+        .unwrap();
+    assert_eq!(day, store.usage().totals("s").await.unwrap());
+    assert_eq!((day.calls, day.unpriced, day.cost_microcents), (2, 1, 6));
+    let keep = Keep {
+        sessions: Some(std::time::Duration::from_micros(3)),
+        ..Keep::default()
+    };
+    store
+        .environments()
+        .update(WS, "env_1", None, "{}".to_owned(), keep, at(8))
+        .await
+        .unwrap();
+    let sessions = store.sessions();
+    assert!(sessions.expired(at(9), 10).await.unwrap().is_empty());
+    assert_eq!(
+        sessions.expired(at(10), 10).await.unwrap(),
+        [(WS.to_owned(), "over".to_owned())]
+    );
+}

@@ -134,7 +134,7 @@ async fn archiving_is_idempotent_and_ends_changes() {
         .unwrap();
     assert_eq!(again.archived_at, Some(at(20)));
     let update = environments
-        .update(WS, "env_1", None, "{}".to_owned(), at(40))
+        .update(WS, "env_1", None, "{}".to_owned(), Keep::default(), at(40))
         .await;
     assert!(matches!(update, Err(UpdateEnvironmentError::Archived)));
 }
@@ -157,7 +157,14 @@ async fn an_environment_update_on_a_stale_revision_is_refused() {
     let bed = Bed::new().await;
     let environments = bed.store.environments();
     let row = environments
-        .update(WS, "env_1", Some(1), "{\"a\":1}".to_owned(), at(7))
+        .update(
+            WS,
+            "env_1",
+            Some(1),
+            "{\"a\":1}".to_owned(),
+            Keep::default(),
+            at(7),
+        )
         .await
         .unwrap();
     assert_eq!(
@@ -165,14 +172,21 @@ async fn an_environment_update_on_a_stale_revision_is_refused() {
         (2, "{\"a\":1}", at(7))
     );
     let stale = environments
-        .update(WS, "env_1", Some(1), "{}".to_owned(), at(8))
+        .update(
+            WS,
+            "env_1",
+            Some(1),
+            "{}".to_owned(),
+            Keep::default(),
+            at(8),
+        )
         .await;
     assert!(matches!(
         stale,
         Err(UpdateEnvironmentError::RevisionMismatch { current: 2 })
     ));
     let absent = environments
-        .update(WS, "env_9", None, "{}".to_owned(), at(8))
+        .update(WS, "env_9", None, "{}".to_owned(), Keep::default(), at(8))
         .await;
     assert!(matches!(absent, Err(UpdateEnvironmentError::NotFound)));
 }
@@ -252,7 +266,14 @@ async fn the_records_of_another_workspace_look_absent() {
             .is_empty()
     );
     let update = environments
-        .update(OTHER_WS, "env_1", None, "{}".to_owned(), at(9))
+        .update(
+            OTHER_WS,
+            "env_1",
+            None,
+            "{}".to_owned(),
+            Keep::default(),
+            at(9),
+        )
         .await;
     assert!(matches!(update, Err(UpdateEnvironmentError::NotFound)));
     let delete = environments.delete(OTHER_WS, "env_1").await;
@@ -360,4 +381,66 @@ async fn usage_counts_every_call_once_and_keeps_unknown_prices_apart() {
         usage.record(gone).await,
         Err(RecordError::NotFound)
     ));
+}
+
+#[tokio::test]
+async fn daily_sums_are_kept_apart_and_outlive_their_session() {
+    const DAY: i64 = 24 * 3600 * 1_000_000;
+    let bed = Bed::with_session("sesn_1").await;
+    bed.store
+        .agents()
+        .create(agent("agent_2", 1))
+        .await
+        .unwrap();
+    let other = SessionRow {
+        agent_id: "agent_2".to_owned(),
+        ..session("sesn_2")
+    };
+    bed.store
+        .sessions()
+        .create(other, Vec::new())
+        .await
+        .unwrap();
+    let usage = bed.store.usage();
+    let made = |id: &str, session: &str, day: i64, cost| ModelCall {
+        session_id: session.to_owned(),
+        started_at: at(day * DAY + 5),
+        ..call(id, cost)
+    };
+    for call in [
+        made("a", "sesn_1", 1, Some(7)),
+        made("b", "sesn_1", 2, Some(10)),
+        made("b", "sesn_1", 2, Some(10)),
+        made("c", "sesn_2", 2, Some(100)),
+        made("d", "sesn_2", 2, None),
+    ] {
+        usage.record(call).await.unwrap();
+    }
+    let spent = async |workspace: &str, agent: Option<&str>, since: i64| {
+        let totals = usage
+            .spent_since(workspace, agent, at(since))
+            .await
+            .unwrap();
+        (totals.calls, totals.cost_microcents, totals.unpriced)
+    };
+    for _ in 0..2 {
+        assert_eq!(spent(WS, None, DAY).await, (4, 117, 1));
+        assert_eq!(spent(WS, None, 2 * DAY).await, (3, 110, 1));
+        // A day counts whole, whenever in it the caller begins.
+        assert_eq!(spent(WS, None, 3 * DAY - 1).await, (3, 110, 1));
+        assert_eq!(spent(WS, None, 3 * DAY).await, (0, 0, 0));
+        assert_eq!(spent(WS, Some("agent_1"), 2 * DAY).await, (1, 10, 0));
+        assert_eq!(spent(WS, Some("agent_2"), 2 * DAY).await, (2, 100, 1));
+        assert_eq!(spent(OTHER_WS, None, 0).await, (0, 0, 0));
+        bed.store.sessions().delete(WS, "sesn_2").await.unwrap();
+    }
+    let totals = usage.spent_since(WS, Some("agent_2"), at(0)).await.unwrap();
+    assert_eq!(
+        (
+            totals.failed,
+            totals.output_tokens,
+            totals.cache_creation_1h_tokens
+        ),
+        (1, 40, 100)
+    );
 }

@@ -25,6 +25,7 @@ pub(in crate::http) async fn create(
         id: id.clone(),
         workspace_id: caller.workspace.clone(),
         body: body.clone(),
+        keep: super::keep(&request.definition),
         created_at: at,
     };
     app.store

@@ -59,6 +59,7 @@ async fn attempt(
             id,
             Some(row.revision),
             body,
+            super::keep(&definition),
             app.clock.now(),
         )
         .await

@@ -1,0 +1,205 @@
+//! Files that sessions made, without their content. A file of a session goes with the session.
+
+use chrono::{DateTime, Utc};
+use rusqlite::{OptionalExtension, Row, named_params, params};
+
+use crate::cursor::List;
+use crate::error::{is_dangling, is_duplicate};
+use crate::page::Dated;
+use crate::time::Micros;
+use crate::{ListError, Order, Page, PageQuery, Store, StoreError, TimeRange};
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileRow {
+    /// Its id.
+    pub id: String,
+    /// Whose it is; must exist.
+    pub workspace_id: String,
+    /// The session that made it.
+    pub session_id: Option<String>,
+    /// Its name.
+    pub filename: String,
+    /// What it seems to be.
+    pub mime_type: String,
+    /// Bytes of its content.
+    pub size_bytes: u64,
+    /// The hash of its content.
+    pub sha256: [u8; 32],
+    /// When it was kept; to the microsecond.
+    pub created_at: DateTime<Utc>,
+    /// Whether callers may have the content.
+    pub downloadable: bool,
+}
+
+/// What [`Files::list`] shows, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct FileQuery {
+    /// Only files of this session.
+    pub session_id: Option<String>,
+    /// Only files with one of these ids.
+    pub ids: Option<Vec<String>>,
+    /// Which page.
+    pub page: PageQuery,
+}
+
+/// Why a file could not be added.
+#[derive(Debug, thiserror::Error)]
+pub enum InsertFileError {
+    /// The session (or workspace) is gone.
+    #[error("the session does not exist")]
+    NotFound,
+    /// The id is taken.
+    #[error("the id is already in use")]
+    Duplicate,
+    /// The storage failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<rusqlite::Error> for InsertFileError {
+    fn from(error: rusqlite::Error) -> InsertFileError {
+        if is_dangling(&error) {
+            InsertFileError::NotFound
+        } else if is_duplicate(&error) {
+            InsertFileError::Duplicate
+        } else {
+            StoreError::from(error).into()
+        }
+    }
+}
+
+const SELECT: &str = "SELECT files.number, files.id, files.workspace_id, files.session_id,
+    files.filename, files.mime_type, files.size_bytes, files.sha256, files.created_at,
+    files.downloadable FROM files";
+
+/// Operations on files; see [`Store::files`].
+#[derive(Clone, Copy)]
+pub struct Files<'a>(pub(crate) &'a Store);
+
+impl Files<'_> {
+    /// Adds a file, whose content must be durable already.
+    pub async fn insert(self, row: FileRow) -> Result<(), InsertFileError> {
+        self.0
+            .write(move |connection| {
+                connection
+                    .prepare_cached(
+                        "INSERT INTO files (id, workspace_id, session_id, filename, mime_type,
+                             size_bytes, sha256, created_at, downloadable)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                    )?
+                    .execute(params![
+                        row.id,
+                        row.workspace_id,
+                        row.session_id,
+                        row.filename,
+                        row.mime_type,
+                        row.size_bytes,
+                        row.sha256,
+                        Micros(row.created_at),
+                        row.downloadable,
+                    ])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// One file.
+    pub async fn get(self, workspace: &str, id: &str) -> Result<Option<FileRow>, StoreError> {
+        let (workspace, id) = (workspace.to_owned(), id.to_owned());
+        self.0
+            .read(move |connection| {
+                let sql = format!("{SELECT} WHERE workspace_id = ?1 AND id = ?2");
+                let mut statement = connection.prepare_cached(&sql)?;
+                Ok(statement.query_row([workspace, id], parse).optional()?)
+            })
+            .await
+    }
+
+    /// A workspace's files, newest first.
+    pub async fn list(self, workspace: &str, query: FileQuery) -> Result<Page<FileRow>, ListError> {
+        let workspace = workspace.to_owned();
+        self.0
+            .read(move |connection| {
+                let ids = query.ids.map(|ids| serde_json::json!(ids).to_string());
+                let dated = Dated {
+                    list: List::Files,
+                    order: Order::Desc,
+                    select: SELECT,
+                    base: "files",
+                    condition: "workspace_id = :workspace
+                        AND (:session IS NULL OR session_id = :session)
+                        AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))",
+                    values: named_params! {
+                        ":workspace": workspace,
+                        ":session": query.session_id,
+                        ":ids": ids,
+                    },
+                    created: TimeRange::default(),
+                };
+                dated.page(connection, &query.page, parse)
+            })
+            .await
+    }
+
+    /// Deletes a file; whether there was one. Its content may be removed then, and not before.
+    pub async fn delete(self, workspace: &str, id: &str) -> Result<bool, StoreError> {
+        let (workspace, id) = (workspace.to_owned(), id.to_owned());
+        self.0
+            .write(move |connection| {
+                let mut statement = connection
+                    .prepare_cached("DELETE FROM files WHERE workspace_id = ?1 AND id = ?2")?;
+                Ok(statement.execute([&workspace, &id])? > 0)
+            })
+            .await
+    }
+
+    /// Those whose session's environment keeps them no longer, of every workspace, at most `limit`.
+    pub async fn expired(
+        self,
+        now: DateTime<Utc>,
+        limit: usize,
+    ) -> Result<Vec<FileRow>, StoreError> {
+        self.0
+            .read(move |connection| {
+                let sql = format!(
+                    "{SELECT} JOIN sessions ON sessions.id = files.session_id
+                     JOIN environments ON environments.id = environment_id
+                     WHERE keep_files IS NOT NULL AND files.created_at + keep_files <= ?1
+                     ORDER BY files.number LIMIT ?2"
+                );
+                let mut statement = connection.prepare_cached(&sql)?;
+                let rows = statement.query_map(params![Micros(now), limit as i64], parse)?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+    }
+
+    /// Which of these ids no file of any workspace has.
+    pub async fn absent(self, ids: Vec<String>) -> Result<Vec<String>, StoreError> {
+        self.0
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(
+                    "SELECT value FROM json_each(?1) WHERE value NOT IN (SELECT id FROM files)",
+                )?;
+                let rows =
+                    statement.query_map([serde_json::json!(ids).to_string()], |row| row.get(0))?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+    }
+}
+
+fn parse(row: &Row<'_>) -> rusqlite::Result<FileRow> {
+    Ok(FileRow {
+        id: row.get(1)?,
+        workspace_id: row.get(2)?,
+        session_id: row.get(3)?,
+        filename: row.get(4)?,
+        mime_type: row.get(5)?,
+        size_bytes: row.get(6)?,
+        sha256: row.get(7)?,
+        created_at: row.get::<_, Micros>(8)?.0,
+        downloadable: row.get(9)?,
+    })
+}

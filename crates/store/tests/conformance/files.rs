@@ -1,0 +1,95 @@
+//! Files of sessions.
+
+use store::*;
+
+use crate::fixture::*;
+
+fn file(id: &str, session: &str, created: i64) -> FileRow {
+    FileRow {
+        id: id.to_owned(),
+        workspace_id: WS.to_owned(),
+        session_id: Some(session.to_owned()),
+        filename: format!("{id}.txt"),
+        mime_type: "text/plain".to_owned(),
+        size_bytes: 5,
+        sha256: [9; 32],
+        created_at: at(created),
+        downloadable: true,
+    }
+}
+
+async fn bed() -> Bed {
+    let bed = Bed::with_session("s").await;
+    let other = session("t");
+    bed.store
+        .sessions()
+        .create(other, Vec::new())
+        .await
+        .unwrap();
+    for row in [file("a", "s", 1), file("b", "t", 2), file("c", "s", 3)] {
+        bed.store.files().insert(row).await.unwrap();
+    }
+    bed
+}
+
+async fn listed(bed: &Bed, workspace: &str, query: FileQuery) -> Vec<String> {
+    let page = bed.store.files().list(workspace, query).await.unwrap();
+    page.rows.into_iter().map(|row| row.id).collect()
+}
+
+#[tokio::test]
+async fn a_file_comes_back_as_it_was_and_to_its_workspace_alone() {
+    let bed = bed().await;
+    let files = bed.store.files();
+    assert_eq!(files.get(WS, "a").await.unwrap(), Some(file("a", "s", 1)));
+    assert_eq!(files.get(OTHER_WS, "a").await.unwrap(), None);
+    assert!(!files.delete(OTHER_WS, "a").await.unwrap());
+    assert!(
+        listed(&bed, OTHER_WS, FileQuery::default())
+            .await
+            .is_empty()
+    );
+    let twice = files.insert(file("a", "s", 1)).await;
+    assert!(matches!(twice, Err(InsertFileError::Duplicate)));
+    let gone = files.insert(file("d", "nobody", 1)).await;
+    assert!(matches!(gone, Err(InsertFileError::NotFound)));
+}
+
+#[tokio::test]
+async fn files_are_listed_newest_first_by_session_and_by_id() {
+    let bed = bed().await;
+    let of = |session: &str| FileQuery {
+        session_id: Some(session.to_owned()),
+        ..FileQuery::default()
+    };
+    assert_eq!(
+        listed(&bed, WS, FileQuery::default()).await,
+        ["c", "b", "a"]
+    );
+    assert_eq!(listed(&bed, WS, of("s")).await, ["c", "a"]);
+    let ids = FileQuery {
+        ids: Some(vec!["b".to_owned(), "x".to_owned()]),
+        ..FileQuery::default()
+    };
+    assert_eq!(listed(&bed, WS, ids).await, ["b"]);
+    let mut query = of("s");
+    query.page.limit = 1;
+    let first = bed.store.files().list(WS, query.clone()).await.unwrap();
+    query.page.cursor = first.next;
+    let second = bed.store.files().list(WS, query).await.unwrap();
+    assert_eq!((second.rows[0].id.as_str(), second.next), ("a", None));
+}
+
+#[tokio::test]
+async fn a_deleted_file_or_session_leaves_no_file() {
+    let bed = bed().await;
+    let files = bed.store.files();
+    assert!(files.delete(WS, "a").await.unwrap());
+    assert!(!files.delete(WS, "a").await.unwrap());
+    bed.store.sessions().delete(WS, "s").await.unwrap();
+    assert_eq!(listed(&bed, WS, FileQuery::default()).await, ["b"]);
+    let asked = ["a", "b", "c"].map(str::to_owned).to_vec();
+    let mut absent = files.absent(asked).await.unwrap();
+    absent.sort();
+    assert_eq!(absent, ["a", "c"]);
+}
