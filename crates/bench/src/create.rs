@@ -122,6 +122,7 @@ pub fn spec(id: &SandboxId) -> Spec {
         resources: Resources::default(),
         read_only: Vec::new(),
         hostname: "sandbox".to_owned(),
+        members: false,
     }
 }
 

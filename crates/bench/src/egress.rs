@@ -140,6 +140,7 @@ impl Inside {
             env: Vec::new(),
             cwd: "/".to_owned(),
             terminal: None,
+            user: None,
         };
         let (input, output) = guest.spawn(spec).await?.split();
         Ok(Inside { input, output })

@@ -12,10 +12,11 @@ use std::{
 };
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use protocol::{ArchiveFrame, Frame as _, FrameDecoder, Opened, Refusal};
+use protocol::{ArchiveFrame, Frame as _, FrameDecoder, Opened, Refusal, User};
 use tokio::sync::mpsc;
 
 use crate::{
+    identity::as_user,
     serve::{failed, refuse},
     wire::Stream,
 };
@@ -26,20 +27,21 @@ const QUEUE: usize = 4;
 /// Bytes of one piece when packing.
 const CHUNK: usize = 64 * 1024;
 
-/// Writes an archive below a directory.
-pub async fn unpack(mut stream: Stream, dir: String) {
+/// Writes an archive below a directory, as a user if one is named.
+pub async fn unpack(mut stream: Stream, dir: String, user: Option<User>) {
     if stream.answer(&Opened::Ok).await.is_err() {
         return;
     }
     let (pieces, queue) = mpsc::channel(QUEUE);
     let work = move || {
-        unpack::unpack(
-            &PathBuf::from(dir),
-            Pieces {
-                queue,
-                current: Bytes::new(),
-            },
-        )
+        let pieces = Pieces {
+            queue,
+            current: Bytes::new(),
+        };
+        as_user(user.as_ref(), || {
+            unpack::unpack(&PathBuf::from(dir), pieces)
+        })
+        .unwrap_or_else(stranger)
     };
     let worker = tokio::task::spawn_blocking(work);
     let mut decoder = FrameDecoder::<ArchiveFrame>::default();
@@ -84,10 +86,11 @@ async fn padding(stream: &mut Stream, decoder: &mut FrameDecoder<ArchiveFrame>) 
     }
 }
 
-/// Reads files into an archive.
-pub async fn pack(mut stream: Stream, base: String, paths: Vec<String>) {
+/// Reads files into an archive, as a user if one is named.
+pub async fn pack(mut stream: Stream, base: String, paths: Vec<String>, user: Option<User>) {
     let base = PathBuf::from(base);
-    if let Err(refusal) = pack::check(&base, &paths) {
+    let checked = as_user(user.as_ref(), || pack::check(&base, &paths));
+    if let Err(refusal) = checked.unwrap_or_else(stranger) {
         return refuse(stream, refusal).await;
     }
     if stream.answer(&Opened::Ok).await.is_err() {
@@ -95,14 +98,11 @@ pub async fn pack(mut stream: Stream, base: String, paths: Vec<String>) {
     }
     let (pieces, mut queue) = mpsc::channel(QUEUE);
     let work = move || {
-        pack::pack(
-            &base,
-            &paths,
-            Chunks {
-                pieces,
-                current: BytesMut::new(),
-            },
-        )
+        let chunks = Chunks {
+            pieces,
+            current: BytesMut::new(),
+        };
+        as_user(user.as_ref(), || pack::pack(&base, &paths, chunks)).unwrap_or_else(stranger)
     };
     let worker = tokio::task::spawn_blocking(work);
     let mut frame = BytesMut::new();
@@ -175,6 +175,11 @@ impl Write for Chunks {
             .blocking_send(piece)
             .map_err(|_| io::ErrorKind::BrokenPipe.into())
     }
+}
+
+/// The thread could not take the user's identity.
+fn stranger<T>(error: io::Error) -> Result<T, Refusal> {
+    Err(failed(format!("acting as the user: {error}")))
 }
 
 /// A refusal for a step on a path.

@@ -10,21 +10,65 @@ use nix::sys::{
     resource::{Resource, setrlimit},
     stat::{Mode, umask},
 };
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, remove_capability_from_bounding_set, set_capabilities,
+    set_thread_groups,
+};
 use seccompiler::{apply_filter, sock_filter};
 
 include!(concat!(env!("OUT_DIR"), "/filters.rs"));
 
+/// What the guest may do where several members share the sandbox, and nothing that it starts:
+/// become a member (SETUID, SETGID), end what a member started (KILL), give a member a directory
+/// (CHOWN) and make one below what is a member's own (DAC_OVERRIDE). All of it counts in the
+/// sandbox's user namespace only.
+const KEPT: CapabilitySet = CapabilitySet::SETUID
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::CHOWN)
+    .union(CapabilitySet::DAC_OVERRIDE);
+
 /// Confines this process and all it will start. An error means that the sandbox must not be used.
-pub fn confine() -> io::Result<()> {
+pub fn confine(members: bool) -> io::Result<()> {
+    if members {
+        keep_little()?;
+    }
     prctl::set_no_new_privs()?;
     // Nobody of the same user may look into this process or its descriptors.
     prctl::set_dumpable(false)?;
     // A core file would hold what a process had in memory, secrets of its user included.
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
-    umask(Mode::from_bits_truncate(0o022));
+    // What one member makes is nobody else's.
+    umask(Mode::from_bits_truncate(if members {
+        0o077
+    } else {
+        0o022
+    }));
     apply_filter(&ALLOWED).map_err(io::Error::other)?;
     // Installed last, so that its EPERM goes before the other's ENOSYS.
     apply_filter(&REFUSED).map_err(io::Error::other)
+}
+
+/// Keeps [`KEPT`] for this program alone. The bounding set becomes empty, so no program that is
+/// started gets anything, whoever starts it.
+fn keep_little() -> io::Result<()> {
+    for capability in CapabilitySet::all().iter() {
+        match remove_capability_from_bounding_set(capability) {
+            // This kernel is older than the capability.
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    set_thread_groups(&[])?;
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: KEPT,
+            permitted: KEPT,
+            inheritable: CapabilitySet::empty(),
+        },
+    )?;
+    Ok(())
 }
 
 /// Makes the kernel prefer this process and what it starts over the guest when memory runs out.

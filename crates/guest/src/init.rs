@@ -41,8 +41,9 @@ const BLOCKING_THREADS_MAX: usize = 8;
 /// always one.
 const BLOCKING_THREAD_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-pub fn main() -> ExitCode {
-    match start() {
+/// `members`: the sandbox holds several sessions, each with a user of its own.
+pub fn main(members: bool) -> ExitCode {
+    match start(members) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("guest: {error}");
@@ -51,9 +52,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn start() -> io::Result<()> {
+fn start(members: bool) -> io::Result<()> {
     close_strangers()?;
-    confine::confine()?;
+    confine::confine(members)?;
     let link = take_link()?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -65,7 +66,7 @@ fn start() -> io::Result<()> {
             // Now, because later a sandbox at its limit of processes may have no room for it, and
             // with one thread there is always a place to wait.
             let _ = tokio::task::spawn_blocking(|| ()).await;
-            run(link).await
+            run(link, members).await
         }))
 }
 
@@ -95,7 +96,7 @@ fn take_link() -> io::Result<std::os::unix::net::UnixStream> {
     Ok(link)
 }
 
-async fn run(link: std::os::unix::net::UnixStream) -> io::Result<()> {
+async fn run(link: std::os::unix::net::UnixStream, members: bool) -> io::Result<()> {
     let mut config = yamux::Config::default();
     config.set_max_connection_receive_window(None);
     config.set_max_num_streams(STREAMS_MAX);
@@ -107,6 +108,7 @@ async fn run(link: std::os::unix::net::UnixStream) -> io::Result<()> {
     // As long as there are accepted connections to ask for, so it is never found full.
     let (wishes, wished) = mpsc::channel(crate::port::ACCEPTED_MAX);
     let guest = Rc::new(serve::Guest::new(
+        members,
         Reaper::start()?,
         Acceptances::new(wishes),
     ));

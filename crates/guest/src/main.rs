@@ -4,7 +4,7 @@
 //! It is one executable with three roles, told apart by its first argument:
 //!
 //! ```text
-//! guest              init: process 1; the link is descriptor 0
+//! guest [members]    init: process 1; the link is descriptor 0
 //! guest supervise …  above every process: reaps and kills what it leaves behind
 //! guest terminal …   between a supervisor and a process with a terminal, for one moment
 //! ```
@@ -14,7 +14,9 @@
 
 mod archive;
 mod confine;
+mod identity;
 mod init;
+mod make_dir;
 mod port;
 mod process;
 mod procfs;
@@ -32,7 +34,8 @@ fn main() -> ExitCode {
     let role = arguments.next();
     let rest: Vec<OsString> = arguments.collect();
     match role.as_ref().and_then(|role| role.to_str()) {
-        None => init::main(),
+        None => init::main(false),
+        Some("members") => init::main(true),
         Some("supervise") => supervise::main(&rest),
         Some("terminal") => supervise::terminal(&rest),
         Some(_) => {

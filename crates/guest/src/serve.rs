@@ -5,7 +5,8 @@ use std::{cell::Cell, rc::Rc};
 use protocol::{ErrorCode, GENERATION, Hello, Open, Opened, Refusal};
 
 use crate::{
-    archive, port, port::Acceptances, process, reaper::Reaper, stats::Clock, wire::Stream,
+    archive, identity, make_dir, port, port::Acceptances, process, reaper::Reaper, stats::Clock,
+    wire::Stream,
 };
 
 /// What the streams of one guest share.
@@ -13,16 +14,19 @@ pub struct Guest {
     /// Set once a generation was agreed on.
     greeted: Cell<bool>,
     clock: Clock,
+    /// Several sessions share the sandbox.
+    members: bool,
     pub reaper: Rc<Reaper>,
     pub acceptances: Acceptances,
     pub processes: process::Count,
 }
 
 impl Guest {
-    pub fn new(reaper: Rc<Reaper>, acceptances: Acceptances) -> Self {
+    pub fn new(members: bool, reaper: Rc<Reaper>, acceptances: Acceptances) -> Self {
         Self {
             greeted: Cell::new(false),
             clock: Clock::start(),
+            members,
             reaper,
             acceptances,
             processes: process::Count::default(),
@@ -43,13 +47,20 @@ pub async fn serve(guest: Rc<Guest>, mut stream: Stream) {
         let refusal = Refusal::new(ErrorCode::HelloFirst, "the first stream must be a hello");
         return refuse(stream, refusal).await;
     }
+    if let Err(refusal) = belongs(guest.members, &open) {
+        return refuse(stream, refusal).await;
+    }
     match open {
         Open::Hello { generations } => hello(&guest, stream, &generations).await,
         Open::Spawn(spec) => process::serve(&guest, stream, spec).await,
         Open::Dial { port } => port::dial(stream, port).await,
         Open::Listen { port, tag } => port::listen(&guest.acceptances, stream, port, tag).await,
-        Open::Unpack { dir } => archive::unpack(stream, dir).await,
-        Open::Pack { paths, base } => archive::pack(stream, base, paths).await,
+        Open::Unpack { dir, user } => archive::unpack(stream, dir, user).await,
+        Open::Pack { paths, base, user } => archive::pack(stream, base, paths, user).await,
+        Open::MakeDir { path, mode, owner } => match make_dir::make(&path, mode, owner.as_ref()) {
+            Ok(()) => reply(stream, Opened::Ok).await,
+            Err(refusal) => refuse(stream, refusal).await,
+        },
         Open::Stats => {
             let clock = guest.clock;
             match tokio::task::spawn_blocking(move || crate::stats::gather(clock)).await {
@@ -61,6 +72,21 @@ pub async fn serve(guest: Rc<Guest>, mut stream: Stream) {
             let refusal = Refusal::new(ErrorCode::BadRequest, "this is for the guest to open");
             refuse(stream, refusal).await;
         }
+    }
+}
+
+/// Refuses what would be done as the guest itself where only members may do it.
+fn belongs(members: bool, open: &Open) -> Result<(), Refusal> {
+    match open {
+        Open::Spawn(spec) => identity::check(members, spec.user.as_ref()),
+        Open::Unpack { user, .. } | Open::Pack { user, .. } => {
+            identity::check(members, user.as_ref())
+        }
+        Open::MakeDir { owner: Some(_), .. } if !members => Err(Refusal::new(
+            ErrorCode::BadRequest,
+            "this sandbox has one user and another is named",
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -1,7 +1,13 @@
 //! The one place with unsafe code: what no safe interface offers.
 #![allow(unsafe_code)]
 
+use std::{ffi::CString, os::unix::process::CommandExt as _, process::Command};
+
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use rustix::{
+    process::{Gid, Uid, chdir},
+    thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
+};
 
 /// Signals that the processor or the runtime raise; ignoring them would loop or hide a fault.
 const FAULTS: [Signal; 5] = [
@@ -11,6 +17,33 @@ const FAULTS: [Signal; 5] = [
     Signal::SIGFPE,
     Signal::SIGTRAP,
 ];
+
+/// Who a program is started as, and where.
+pub struct Identity {
+    pub uid: Uid,
+    pub gid: Gid,
+    pub groups: Vec<Gid>,
+    pub cwd: CString,
+}
+
+/// Makes a command take on an identity just before its program begins. The standard library sets
+/// ids, too, but always takes all further groups away.
+pub fn take_on(command: &mut Command, identity: Identity) {
+    let take_on = move || {
+        let (uid, gid) = (identity.uid, identity.gid);
+        set_thread_groups(&identity.groups)?;
+        set_thread_res_gid(gid, gid, gid)?;
+        // Takes every capability away, because none of the three ids is 0 any more.
+        set_thread_res_uid(uid, uid, uid)?;
+        // As the user, so that nobody begins where it could not go.
+        chdir(identity.cwd.as_c_str())?;
+        Ok(())
+    };
+    // SAFETY: this runs in the child between fork and exec, where only what a signal handler may
+    // do is sound. These are four system calls made directly, without the C library and its
+    // locks; what they are given was allocated before, and nothing is freed.
+    unsafe { command.pre_exec(take_on) };
+}
 
 /// Makes every signal that can be caught do nothing to this process, while a program that it
 /// becomes or starts gets the usual behaviour: unlike "ignored" and "blocked", "caught" is not

@@ -29,7 +29,7 @@ mod process_frame;
 pub use archive_frame::{ARCHIVE_CHUNK_MAX, ArchiveFrame};
 pub use frame::{Frame, FrameDecoder, FrameError, HEADER_LEN, header};
 pub use message::{MESSAGE_MAX, MessageDecoder, MessageError, decode_open, decode_opened, encode};
-pub use open::{ErrorCode, Hello, Open, Opened, ProcessSpec, Refusal, Stats, WindowSize};
+pub use open::{ErrorCode, Hello, Open, Opened, ProcessSpec, Refusal, Stats, User, WindowSize};
 pub use process_frame::{Exit, GuestFrame, HostFrame, STDIN_WINDOW, kind};
 
 /// The generation this crate describes. A change that an older peer would misread is a new one.

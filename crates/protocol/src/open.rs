@@ -40,6 +40,9 @@ pub enum Open {
     Unpack {
         /// An absolute directory inside; made when it is missing.
         dir: String,
+        /// Whose the files become, and whose permissions decide; see [`User`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<User>,
     },
     /// Reads files as a tar archive. Answered with [`Opened::Ok`]; then the guest sends
     /// [`crate::ArchiveFrame`]s up to `End` or `Failed`.
@@ -48,6 +51,25 @@ pub enum Open {
         paths: Vec<String>,
         /// An absolute directory inside; names in the archive are relative to it.
         base: String,
+        /// Whose permissions decide; see [`User`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<User>,
+    },
+    /// Makes a directory, with those on the way that are missing. Answered with [`Opened::Ok`],
+    /// after which the stream is closed. One that is there becomes as asked.
+    ///
+    /// No symbolic link is followed, and a directory that belongs to neither the guest nor
+    /// `owner` is refused. With the set-group-id bit it is one where a group works together:
+    /// what is made below belongs to the group, which may do there what the directory's mode
+    /// says, whatever the maker's umask.
+    MakeDir {
+        /// An absolute path inside.
+        path: String,
+        /// Permission bits, set-group-id and sticky.
+        mode: u32,
+        /// Whose it becomes; `None` for the guest's own. Only in a sandbox of several members.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        owner: Option<User>,
     },
     /// Asks how the sandbox does. Answered with [`Opened::Stats`], after which the stream is
     /// closed.
@@ -58,6 +80,22 @@ pub enum Open {
         /// The tag of the [`Open::Listen`].
         tag: String,
     },
+}
+
+/// A user of a sandbox that several members share.
+///
+/// There every process belongs to a member, and so does every archive: the guest itself could
+/// reach all of them. In a sandbox of one, where everything is the guest's own user, naming one
+/// is an error.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    /// The user id inside, never 0 for a process.
+    pub uid: u32,
+    /// The group id inside, never 0 for a process.
+    pub gid: u32,
+    /// Further groups, never 0.
+    #[serde(default)]
+    pub groups: Vec<u32>,
 }
 
 /// The opened side's answer to an [`Open`].
@@ -143,7 +181,7 @@ pub struct Hello {
     pub version: String,
     /// The guest's process id in its own namespace: 1 in a sandbox.
     pub pid: u32,
-    /// The user it and every process run as.
+    /// The user it runs as, and every process that names no other.
     pub uid: u32,
 }
 
@@ -163,6 +201,10 @@ pub struct ProcessSpec {
     /// output arrives as stdout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub terminal: Option<WindowSize>,
+    /// The member it belongs to, in a sandbox that several share: it runs as this user, with no
+    /// capability, and its files are nobody else's (umask 077) unless a directory says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<User>,
 }
 
 impl std::fmt::Debug for ProcessSpec {
@@ -173,6 +215,7 @@ impl std::fmt::Debug for ProcessSpec {
             .field("env", &names)
             .field("cwd", &self.cwd)
             .field("terminal", &self.terminal)
+            .field("user", &self.user)
             .finish()
     }
 }

@@ -70,6 +70,7 @@ async fn measure(rounds: u32, runtime: &str, guest: &'static [u8]) -> Result<(),
             resources: Resources::default(),
             read_only: Vec::new(),
             hostname: "bench".to_owned(),
+            members: false,
         };
         let start = Instant::now();
         let mut sandbox = provider.create(&spec).await?;

@@ -30,7 +30,7 @@ pub use embedded::{GUEST, GUEST_SHA256};
 pub use error::{LinkError, SpawnError};
 pub use incoming::Incoming;
 pub use process::{Output, Process, ProcessInput, ProcessOutput};
-pub use protocol::{ErrorCode, Exit, Hello, ProcessSpec, Refusal, Stats, WindowSize};
+pub use protocol::{ErrorCode, Exit, Hello, ProcessSpec, Refusal, Stats, User, WindowSize};
 pub use stream::GuestIo;
 
 use crate::GuestStream;
@@ -105,27 +105,53 @@ impl Guest {
         }
     }
 
-    /// Writes a tar archive below a directory inside. Ends when everything is written.
+    /// Makes a directory inside, with those on the way that are missing; see [`Open::MakeDir`].
+    /// An `owner` is named only in a sandbox of several members.
+    pub async fn make_dir(
+        &self,
+        path: &str,
+        mode: u32,
+        owner: Option<User>,
+    ) -> Result<(), LinkError> {
+        let open = Open::MakeDir {
+            path: path.to_owned(),
+            mode,
+            owner,
+        };
+        self.link.open_ok(&open).await.map(drop)
+    }
+
+    /// Writes a tar archive below a directory inside. Ends when everything is written. In a
+    /// sandbox of several members it is written as `user`, whose the files become.
     pub async fn unpack(
         &self,
         dir: &str,
+        user: Option<User>,
         tar: impl AsyncRead + Send + Unpin,
     ) -> Result<(), LinkError> {
         let stream = self
             .link
             .open_ok(&Open::Unpack {
                 dir: dir.to_owned(),
+                user,
             })
             .await?;
         archive::send(stream, tar).await
     }
 
     /// Reads files below a directory inside as a tar archive. The reader fails when the archive
-    /// could not be finished, so an archive read to its end is whole.
-    pub async fn pack(&self, base: &str, paths: Vec<String>) -> Result<Packed, LinkError> {
+    /// could not be finished, so an archive read to its end is whole. In a sandbox of several
+    /// members it holds what `user` can read.
+    pub async fn pack(
+        &self,
+        base: &str,
+        paths: Vec<String>,
+        user: Option<User>,
+    ) -> Result<Packed, LinkError> {
         let open = Open::Pack {
             paths,
             base: base.to_owned(),
+            user,
         };
         Ok(Packed::new(self.link.open_ok(&open).await?))
     }

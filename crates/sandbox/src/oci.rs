@@ -35,6 +35,7 @@ mod destroy;
 mod disk;
 mod group;
 mod helper;
+mod members;
 mod network;
 mod probe;
 mod process;

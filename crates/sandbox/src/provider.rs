@@ -158,7 +158,19 @@ pub struct Spec {
     pub read_only: Vec<Mount>,
     /// The name the sandbox believes its machine has.
     pub hostname: String,
+    /// Several sessions will share it, each with a user of its own that the guest starts its
+    /// processes as. Then the places that are written to belong to nobody in particular: each
+    /// session is given directories in them. A host or runtime that cannot keep users apart
+    /// refuses. The ids are [`MEMBER_IDS`] and [`MEMBERS_GROUP`].
+    pub members: bool,
 }
+
+/// The user ids of members, each with a group of the same number. These have names in the
+/// sandbox, because many programs ask for one.
+pub const MEMBER_IDS: std::ops::Range<u32> = 2000..4000;
+
+/// The group that all members of a sandbox are in, for what they share.
+pub const MEMBERS_GROUP: u32 = 1999;
 
 /// A root file system. It is never written to: what is writable is a disk of the sandbox's own.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,11 +15,12 @@ use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
     pty::{Winsize, openpty},
 };
-use protocol::{ErrorCode, ProcessSpec, Refusal, WindowSize};
+use protocol::{ErrorCode, ProcessSpec, Refusal, User, WindowSize};
 use tokio::{io::AsyncReadExt as _, net::UnixStream, sync::oneshot, time::timeout};
 
 use super::source::{self, Sink, Source, Terminal};
 use crate::{
+    identity,
     reaper::{Reaper, Supervisor},
     supervise::control,
 };
@@ -51,7 +52,7 @@ pub struct Launched {
 
 /// Starts a process under a supervisor, and waits until it runs.
 pub async fn launch(reaper: &Reaper, spec: ProcessSpec) -> Result<Launched, Refusal> {
-    let program = check(&spec)?;
+    let program = find_as_user(&spec)?;
     let cannot = |error: io::Error| {
         let code = match error.kind() {
             io::ErrorKind::PermissionDenied => ErrorCode::NotExecutable,
@@ -60,6 +61,9 @@ pub async fn launch(reaper: &Reaper, spec: ProcessSpec) -> Result<Launched, Refu
         Refusal::new(code, format!("starting {}: {error}", program.display()))
     };
     let (ours, theirs) = ends(spec.terminal).map_err(cannot)?;
+    if let Some(user) = &spec.user {
+        theirs.give(user).map_err(cannot)?;
+    }
     let (control, supervisors) = std::os::unix::net::UnixStream::pair().map_err(cannot)?;
     control.set_nonblocking(true).map_err(cannot)?;
     let mut control = UnixStream::from_std(control).map_err(cannot)?;
@@ -68,7 +72,8 @@ pub async fn launch(reaper: &Reaper, spec: ProcessSpec) -> Result<Launched, Refu
     // between here and the end of `spawn`: this thread is the only one that starts processes.
     fcntl(theirs.stdin.as_raw_fd(), FcntlArg::F_SETFD(FdFlag::empty()))
         .map_err(|error| cannot(error.into()))?;
-    let supervisor = Command::new("/proc/self/exe")
+    let mut supervisor = Command::new("/proc/self/exe");
+    supervisor
         .arg0("guest")
         .arg("supervise")
         .arg(theirs.stdin.as_raw_fd().to_string())
@@ -81,12 +86,16 @@ pub async fn launch(reaper: &Reaper, spec: ProcessSpec) -> Result<Launched, Refu
         .args(&spec.argv)
         .env_clear()
         .envs(spec.env.iter().map(|(name, value)| (name, value)))
-        .current_dir(&spec.cwd)
         .stdin(Stdio::from(OwnedFd::from(supervisors)))
         .stdout(theirs.stdout)
-        .stderr(theirs.stderr)
-        .spawn()
-        .map_err(cannot)?;
+        .stderr(theirs.stderr);
+    match &spec.user {
+        None => drop(supervisor.current_dir(&spec.cwd)),
+        Some(user) => {
+            identity::start_as(&mut supervisor, user, &spec.cwd).map_err(cannot)?;
+        }
+    }
+    let supervisor = supervisor.spawn().map_err(cannot)?;
     let (supervisor, gone) = reaper.expect(supervisor.id());
     drop(theirs.stdin);
 
@@ -113,6 +122,14 @@ pub async fn launch(reaper: &Reaper, spec: ProcessSpec) -> Result<Launched, Refu
         }),
         (_, number) => Err(cannot(io::Error::from_raw_os_error(number))),
     }
+}
+
+/// Checks as whoever the process belongs to, so that nobody learns what it could not see.
+fn find_as_user(spec: &ProcessSpec) -> Result<PathBuf, Refusal> {
+    identity::as_user(spec.user.as_ref(), || check(spec)).unwrap_or_else(|error| {
+        let message = format!("acting as the user: {error}");
+        Err(Refusal::new(ErrorCode::Failed, message))
+    })
 }
 
 /// Checks everything that would otherwise fail late or unclearly, and finds the program.
@@ -191,6 +208,16 @@ struct Theirs {
     stdin: OwnedFd,
     stdout: OwnedFd,
     stderr: OwnedFd,
+}
+
+impl Theirs {
+    /// Lets the user open them again by name (`/dev/stderr`, the name of the terminal).
+    fn give(&self, user: &User) -> io::Result<()> {
+        for end in [&self.stdin, &self.stdout, &self.stderr] {
+            rustix::fs::fchown(end, Some(rustix::fs::Uid::from_raw(user.uid)), None)?;
+        }
+        Ok(())
+    }
 }
 
 fn ends(terminal: Option<WindowSize>) -> io::Result<(Ours, Theirs)> {

@@ -1,7 +1,15 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Opened, ProcessSpec, Stats, WindowSize};
+use crate::{Opened, ProcessSpec, Stats, User, WindowSize};
+
+fn user() -> User {
+    User {
+        uid: 2000,
+        gid: 2000,
+        groups: vec![1999],
+    }
+}
 
 fn spec() -> ProcessSpec {
     ProcessSpec {
@@ -9,6 +17,7 @@ fn spec() -> ProcessSpec {
         env: vec![("KEY".into(), "v\u{e9}".into())],
         cwd: "/workspace".into(),
         terminal: Some(WindowSize { rows: 24, cols: 80 }),
+        user: Some(user()),
     }
 }
 
@@ -25,10 +34,17 @@ fn opens() -> Vec<Open> {
         },
         Open::Unpack {
             dir: "/workspace".into(),
+            user: Some(user()),
         },
         Open::Pack {
             paths: vec![".".into()],
             base: "/workspace".into(),
+            user: None,
+        },
+        Open::MakeDir {
+            path: "/home/one".into(),
+            mode: 0o700,
+            owner: Some(user()),
         },
         Open::Stats,
         Open::Accepted {
@@ -124,6 +140,7 @@ fn a_long_message_is_refused_before_its_body() {
     ));
     let long = Open::Unpack {
         dir: "x".repeat(MESSAGE_MAX),
+        user: None,
     };
     assert!(matches!(encode(&long), Err(MessageError::TooLong { .. })));
 }

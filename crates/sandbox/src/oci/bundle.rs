@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Value, json};
 
-use super::request::{AGENT, GUEST, Ids, Limits, Request, TOOLS};
+use super::request::{GUEST, Ids, Limits, Request, TOOLS};
 
 /// Kernel files that tell about the host or let it be steered.
 const MASKED: [&str; 23] = [
@@ -46,6 +46,21 @@ const READ_ONLY: [&str; 5] = [
     "/proc/sysrq-trigger",
 ];
 
+/// What the guest needs where several members share the sandbox, which it alone has and mostly
+/// gives up again: `confine.rs` of the guest says what is kept and why. `SETPCAP` is for giving
+/// up. All of it counts in the sandbox's user namespace only.
+const FOR_MEMBERS: [&str; 6] = [
+    "CAP_SETUID",
+    "CAP_SETGID",
+    "CAP_KILL",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_SETPCAP",
+];
+
+/// Lists what all members keep in the kernel for all to see.
+const MASKED_FOR_MEMBERS: [&str; 1] = ["/proc/sysvipc"];
+
 /// Open files of one process: claude needs about a hundred.
 const OPEN_FILES: u64 = 4096;
 
@@ -63,32 +78,33 @@ pub(super) fn config(request: &Request, root: &Path, with_limits: bool) -> Value
         "root": { "path": root, "readonly": true },
         "hostname": request.hostname,
         "process": process(request),
-        "mounts": mounts(),
+        "mounts": mounts(request.members),
         "linux": linux(request, with_limits),
     })
 }
 
 fn process(request: &Request) -> Value {
-    // Without a range of ids there is one id to have, and the kernel calls it 0 until the
-    // guest's program begins.
-    let user = if matches!(request.ids, Ids::Own) {
-        0
-    } else {
-        AGENT
-    };
+    let user = request.user();
+    let mut args = vec![format!("{TOOLS}/{GUEST}")];
+    let (mut home, mut capabilities): (_, &[&str]) = ("/home/agent", &[]);
+    if request.members {
+        args.push("members".to_owned());
+        (home, capabilities) = ("/", &FOR_MEMBERS);
+    }
     let hard = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(_, hard)| hard);
     let files = OPEN_FILES.min(hard);
     json!({
         "terminal": false,
         "user": { "uid": user, "gid": user, "umask": 0o022 },
-        "args": [format!("{TOOLS}/{GUEST}")],
+        "args": args,
         "env": [
             "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME=/home/agent",
+            format!("HOME={home}"),
         ],
         "cwd": "/workspace",
         "capabilities": {
-            "bounding": [], "effective": [], "inheritable": [], "permitted": [], "ambient": [],
+            "bounding": capabilities, "effective": capabilities, "permitted": capabilities,
+            "inheritable": [], "ambient": [],
         },
         "noNewPrivileges": true,
         "oomScoreAdj": OOM_SCORE,
@@ -99,11 +115,18 @@ fn process(request: &Request) -> Value {
     })
 }
 
-fn mounts() -> Value {
+fn mounts(members: bool) -> Value {
+    let (mut proc, mut shm) = (vec!["nosuid", "noexec", "nodev"], "mode=1777");
+    if members {
+        // Nobody sees another user's processes, but for the guest by its group.
+        proc.extend(["hidepid=2", "gid=0"]);
+        // Names are to be known, not found.
+        shm = "mode=1733";
+    }
     json!([
         {
             "destination": "/proc", "type": "proc", "source": "proc",
-            "options": ["nosuid", "noexec", "nodev"],
+            "options": proc,
         },
         {
             "destination": "/dev", "type": "tmpfs", "source": "tmpfs",
@@ -115,15 +138,19 @@ fn mounts() -> Value {
         },
         {
             "destination": "/dev/shm", "type": "tmpfs", "source": "shm",
-            "options": ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"],
+            "options": ["nosuid", "noexec", "nodev", shm, "size=65536k"],
         },
     ])
 }
 
 fn linux(request: &Request, with_limits: bool) -> Value {
+    let mut masked = MASKED.to_vec();
+    if request.members {
+        masked.extend(MASKED_FOR_MEMBERS);
+    }
     let mut linux = json!({
         "namespaces": namespaces(request.ids),
-        "maskedPaths": MASKED,
+        "maskedPaths": masked,
         "readonlyPaths": READ_ONLY,
     });
     if let Ids::Range(base) = request.ids {

@@ -21,7 +21,7 @@ use tracing::{debug, warn};
 use super::{
     HELPER_COMMAND, blocking,
     cgroup::{self, CPU_PERIOD_US},
-    destroy, disk, host,
+    destroy, disk, host, members,
     request::{Answer, Bind, Disk, GUEST, Limits, Made, Request, TOOLS},
     rootfs::{self, Root},
     shared::{Keeper, Shared},
@@ -52,6 +52,7 @@ type Excerpt = Arc<Mutex<String>>;
 
 pub(super) async fn create(shared: &Arc<Shared>, spec: &Spec) -> Result<Sandbox, ProviderError> {
     check(spec)?;
+    members::check(shared, spec)?;
     let _permit = shared
         .permits
         .acquire()
@@ -198,7 +199,12 @@ async fn prepare(
 }
 
 fn write_files(shared: &Shared, spec: &Spec, directory: &Path) -> Result<PathBuf, ProviderError> {
-    let root = root(shared, &spec.rootfs)?;
+    let mut root = root(shared, &spec.rootfs)?;
+    if spec.members {
+        let names = members::names(&shared.data.join("rootfs"));
+        root.binds
+            .extend(names.map_err(host("write the names of members"))?);
+    }
     let ids = shared.take_ids(&spec.id)?;
     let resources = &spec.resources;
     let id = spec.id.as_str();
@@ -237,6 +243,7 @@ fn write_files(shared: &Shared, spec: &Spec, directory: &Path) -> Result<PathBuf
         tools: std::iter::once(guest).chain(tools).collect(),
         disk,
         ids,
+        members: spec.members,
         cgroups,
         cgroups_path: shared.cgroups.as_ref().map(|groups| groups.path(id)),
         limits: Limits {

@@ -101,6 +101,7 @@ pub(super) async fn try_once(provider: &Oci) -> Result<(), ProbeError> {
         resources: TRIAL,
         read_only: Vec::new(),
         hostname: "trial".to_owned(),
+        members: false,
     };
     provider.destroy(&id).await.map_err(ProbeError::Trial)?;
     let sandbox = provider.create(&spec).await.map_err(ProbeError::Trial)?;

@@ -24,6 +24,9 @@ pub(super) struct Request {
     pub disk: Disk,
     /// Which ids it runs as.
     pub ids: Ids,
+    /// Several sessions share it.
+    #[serde(default)]
+    pub members: bool,
     /// The control groups to enter, for the embedded runtime.
     pub cgroups: Vec<PathBuf>,
     /// Where a runtime of the host shall make its control groups.
@@ -84,6 +87,8 @@ pub(super) enum Maker {
         options: Vec<String>,
         /// Whether it refuses a hybrid control group layout unless `unified` is hidden.
         hide_unified: bool,
+        /// Whether its containers have a network of their own kind, loopback included.
+        own_network: bool,
     },
 }
 
@@ -123,16 +128,45 @@ pub(super) const WRITABLE: [(&str, &str, u32); 4] = [
     ("session", "/mnt/session", 0o755),
 ];
 
-/// The user and group that everything inside runs as.
+/// The same where several members share the sandbox: everybody passes through, nobody sees which
+/// names there are, and each member is given directories of its own.
+const WRITABLE_FOR_MEMBERS: [(&str, &str, u32); 4] = [
+    ("workspace", "/workspace", 0o711),
+    ("tmp", "/tmp", 0o1733),
+    ("home", "/home", 0o711),
+    ("session", "/mnt/session", 0o711),
+];
+
+/// The user and group that everything inside runs as, unless it belongs to a member.
 pub(super) const AGENT: u32 = 1000;
 
-impl Ids {
-    /// The host's id of the agent inside: who must own the writable places.
-    pub fn owner(self) -> u32 {
-        match self {
-            Self::Range(base) => base + AGENT,
-            Self::Shared => AGENT,
-            Self::Own => 0,
+impl Request {
+    /// The user and group of the first process, as known inside.
+    pub fn user(&self) -> u32 {
+        match self.ids {
+            // The kernel's rule for who may become a member and end what members started.
+            _ if self.members => 0,
+            // Without a range of ids there is one id to have, and the kernel calls it 0 until the
+            // guest's program begins.
+            Ids::Own => 0,
+            Ids::Range(_) | Ids::Shared => AGENT,
+        }
+    }
+
+    /// The host's id of that user: who must own the writable places.
+    pub fn owner(&self) -> u32 {
+        match self.ids {
+            Ids::Range(base) => base + self.user(),
+            Ids::Shared | Ids::Own => self.user(),
+        }
+    }
+
+    /// The writable places: name on the disk, path inside, mode.
+    pub fn writable(&self) -> [(&'static str, &'static str, u32); 4] {
+        if self.members {
+            WRITABLE_FOR_MEMBERS
+        } else {
+            WRITABLE
         }
     }
 }

@@ -58,7 +58,7 @@ const HARMLESS: [&str; 15] = [
 const CERTIFICATES: [&str; 3] = ["ssl/certs", "ssl/openssl.cnf", "pki/ca-trust/extracted/pem"];
 
 /// Files that say who and where one is, written by us.
-const WRITTEN: [(&str, &str); 7] = [
+pub(super) const WRITTEN: [(&str, &str); 7] = [
     (
         "passwd",
         "root:x:0:0:root:/:/usr/sbin/nologin\nagent:x:1000:1000:agent:/home/agent:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
@@ -78,7 +78,7 @@ const WRITTEN: [(&str, &str); 7] = [
 ];
 
 /// Part of every directory's name: raise it when the content changes.
-const GENERATION: &str = "1";
+pub(super) const GENERATION: &str = "1";
 
 /// Bytes and entries of one file taken from `/etc`: more is not what we think it is.
 const LARGEST: u64 = 16 << 20;
@@ -194,7 +194,7 @@ fn skeleton(root: &Path) -> io::Result<()> {
     open_up(root)
 }
 
-fn open_up(directory: &Path) -> io::Result<()> {
+pub(super) fn open_up(directory: &Path) -> io::Result<()> {
     fs::set_permissions(directory, fs::Permissions::from_mode(0o755))?;
     for entry in fs::read_dir(directory)?.flatten() {
         if entry.file_type()?.is_dir() {
@@ -205,7 +205,7 @@ fn open_up(directory: &Path) -> io::Result<()> {
 }
 
 /// Another process may have been quicker: then its result is as good as ours.
-fn settle(work: &Path, root: &Path) -> io::Result<()> {
+pub(super) fn settle(work: &Path, root: &Path) -> io::Result<()> {
     match fs::rename(work, root) {
         Err(_) if root.exists() => fs::remove_dir_all(work),
         renamed => renamed,

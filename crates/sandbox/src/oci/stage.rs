@@ -19,7 +19,7 @@ use nix::{
 
 use super::{
     network::bring_up_loopback,
-    request::{Bind, Disk, Ids, Maker, Request, TOOLS, WRITABLE},
+    request::{Bind, Disk, Ids, Maker, Request, TOOLS},
     sys::attach_loop,
 };
 
@@ -97,7 +97,7 @@ impl Stage {
             }
             (Disk::Image(_), None) => {}
         }
-        show_writable(&disk, &root, request.ids.owner())?;
+        show_writable(&disk, &root, request)?;
         if matches!(request.ids, Ids::Own) {
             return shut_in(base);
         }
@@ -235,18 +235,18 @@ fn show_tools(tools: &[Bind], place: &Path, target: &Path) -> Result<()> {
         .try_for_each(|tool| bind_read_only(&tool.source, &target.join(&tool.target)))
 }
 
-fn show_writable(disk: &Path, root: &Path, owner: u32) -> Result<()> {
-    for (name, path, mode) in WRITABLE {
+fn show_writable(disk: &Path, root: &Path, request: &Request) -> Result<()> {
+    let owner = request.owner();
+    for (name, path, mode) in request.writable() {
         let directory = disk.join(name);
         match fs::create_dir(&directory) {
-            // An image brings its directories along, modes included.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            made => {
-                made.and_then(|()| {
-                    fs::set_permissions(&directory, fs::Permissions::from_mode(mode))
-                })
-                .or_step(|| "make a writable directory")?;
+            // An image brings its directories along, with the modes of a sandbox of one.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && !request.members => {}
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(error).or_step(|| "make a writable directory");
             }
+            _ => fs::set_permissions(&directory, fs::Permissions::from_mode(mode))
+                .or_step(|| "open a writable directory")?,
         }
         chown(&directory, Some(owner), Some(owner)).or_step(|| "give the disk to the sandbox")?;
         let target = below(root, Path::new(path));

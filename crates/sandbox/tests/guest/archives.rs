@@ -23,11 +23,11 @@ async fn a_tree_goes_out_and_in_again_unchanged() {
         && echo x > 'name with blanks' && ln -s /usr/bin/env link && chmod 700 deep && touch empty";
     assert!(inside.sh(make).await.exit.success());
     let mut tar = Vec::new();
-    let mut packed = soon(inside.guest.pack("/workspace", vec!["t".into()]))
+    let mut packed = soon(inside.guest.pack("/workspace", vec!["t".into()], None))
         .await
         .unwrap();
     soon(packed.read_to_end(&mut tar)).await.unwrap();
-    soon(inside.guest.unpack("/workspace/copy", &tar[..]))
+    soon(inside.guest.unpack("/workspace/copy", None, &tar[..]))
         .await
         .unwrap();
     let compare = "diff -r --no-dereference /workspace/t /workspace/copy/t && cd /workspace/copy/t \
@@ -40,7 +40,7 @@ async fn an_archive_that_leaves_its_directory_is_refused() {
     let Some(inside) = inside().await else { return };
     for name in ["../evil", "/tmp/evil"] {
         let tar = archive(name, &vec![b'x'; 2_000_000]);
-        let refused = soon(inside.guest.unpack("/tmp/dir", &tar[..])).await;
+        let refused = soon(inside.guest.unpack("/tmp/dir", None, &tar[..])).await;
         let Err(LinkError::Refused(refusal)) = refused else {
             panic!("{name} was unpacked")
         };
@@ -53,7 +53,7 @@ async fn an_archive_that_leaves_its_directory_is_refused() {
 async fn a_place_that_cannot_be_written_is_refused() {
     let Some(inside) = inside().await else { return };
     let tar = archive("file", b"x");
-    let refused = soon(inside.guest.unpack("/usr/new", &tar[..])).await;
+    let refused = soon(inside.guest.unpack("/usr/new", None, &tar[..])).await;
     assert!(matches!(refused, Err(LinkError::Refused(_))), "{refused:?}");
 }
 
@@ -62,7 +62,7 @@ async fn an_archive_whose_sender_fails_does_not_count_as_whole() {
     let Some(inside) = inside().await else { return };
     let tar = archive("file", &[b'x'; 100_000]);
     let failing = tar[..50_000].chain(Broken);
-    let failed = soon(inside.guest.unpack("/tmp/half", failing)).await;
+    let failed = soon(inside.guest.unpack("/tmp/half", None, failing)).await;
     assert!(matches!(failed, Err(LinkError::Source(_))), "{failed:?}");
     assert!(inside.sh("true").await.exit.success());
 }
@@ -88,7 +88,7 @@ async fn what_is_not_there_cannot_be_packed() {
         ("/nowhere", ".", ErrorCode::BadDirectory),
         ("/workspace", "../usr", ErrorCode::Confined),
     ] {
-        let refused = soon(inside.guest.pack(base, vec![path.into()])).await;
+        let refused = soon(inside.guest.pack(base, vec![path.into()], None)).await;
         let Err(LinkError::Refused(refusal)) = refused else {
             panic!("{base} {path}")
         };

@@ -158,6 +158,7 @@ pub fn spec(argv: &[&str]) -> ProcessSpec {
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         cwd: "/tmp".into(),
         terminal: None,
+        user: None,
     }
 }
 

@@ -247,6 +247,7 @@ async fn bring_up(plan: Plan, around: &Surroundings) -> Result<Up, Ended> {
         resources,
         read_only,
         hostname: "sandbox".to_owned(),
+        members: false,
     };
     let made = around
         .provider

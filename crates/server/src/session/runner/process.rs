@@ -78,7 +78,7 @@ async fn spawn(guest: &Guest, start: Start) -> Result<(ProcessInput, ProcessOutp
     } = start;
     if let Some(tar) = transcript {
         let tar = std::io::Cursor::new(tar);
-        let unpacked = guest.unpack(place::HOME, tar).await;
+        let unpacked = guest.unpack(place::HOME, None, tar).await;
         unpacked.map_err(|error| failed("bring the transcript back", error))?;
     }
     let cwd = launch.paths.cwd.to_string_lossy().into_owned();
@@ -89,6 +89,7 @@ async fn spawn(guest: &Guest, start: Start) -> Result<(ProcessInput, ProcessOutp
             env,
             cwd,
             terminal: None,
+            user: None,
         })
         .await;
     let process = process.map_err(|error| match error {
