@@ -1,13 +1,13 @@
 //! Agents: versioned definitions of model, prompt and tools.
 
 pub mod create;
+pub mod limits;
 pub mod update;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::error::Invalid;
-use crate::limits;
 use crate::mcp::{self, McpServer};
 use crate::metadata::Metadata;
 use crate::model::ModelConfig;
@@ -16,6 +16,7 @@ use crate::time::Timestamp;
 use crate::tool::{self, Tool};
 
 pub use create::CreateAgent;
+pub use limits::AgentLimits;
 pub use update::UpdateAgent;
 
 /// One version of an agent, as clients see it.
@@ -52,6 +53,9 @@ pub struct Definition {
     pub profile: Profile,
     /// The client's own map.
     pub metadata: Metadata,
+    /// What all sessions may use together, when that is limited.
+    #[serde(default)]
+    pub limits: Option<AgentLimits>,
 }
 
 /// The part of an agent that a session takes a snapshot of.
@@ -120,15 +124,20 @@ fn check_text(
 ) -> Result<(), Invalid> {
     let root = At::root();
     if let Some(name) = name {
-        limits::text(name, 1, limits::NAME, root.key("name"))?;
+        crate::limits::text(name, 1, crate::limits::NAME, root.key("name"))?;
     }
-    limits::text(
+    crate::limits::text(
         description.unwrap_or(""),
         0,
-        limits::AGENT_DESCRIPTION,
+        crate::limits::AGENT_DESCRIPTION,
         root.key("description"),
     )?;
-    limits::text(system.unwrap_or(""), 0, limits::SYSTEM, root.key("system"))
+    crate::limits::text(
+        system.unwrap_or(""),
+        0,
+        crate::limits::SYSTEM,
+        root.key("system"),
+    )
 }
 
 #[cfg(test)]

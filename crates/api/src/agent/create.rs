@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{Definition, ExecutionIdentity, Profile, check_text};
+use super::{AgentLimits, Definition, ExecutionIdentity, Profile, check_text};
 use crate::error::Invalid;
 use crate::metadata::NewMetadata;
 use crate::model::ModelParams;
@@ -38,6 +38,7 @@ impl Read for CreateAgent {
             .optional::<NewMetadata>("metadata")?
             .unwrap_or_default()
             .0;
+        let limits = AgentLimits::changed(None, fields.patch("limits")?);
         fields.finish()?;
         check_text(Some(&name), description.as_deref(), system.as_deref())?;
         let profile = Profile {
@@ -53,7 +54,11 @@ impl Read for CreateAgent {
         };
         profile.check()?;
         Ok(CreateAgent {
-            definition: Definition { profile, metadata },
+            definition: Definition {
+                profile,
+                metadata,
+                limits,
+            },
         })
     }
 }

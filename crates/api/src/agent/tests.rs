@@ -21,7 +21,7 @@ fn a_minimal_agent_is_resolved() {
             "name": "n", "description": null, "system": null,
             "model": {"id": "m", "effort": null, "inference_geo": null, "speed": null},
             "tools": [], "mcp_servers": [], "skills": [], "multiagent": null,
-            "execution_identity": {"type": "service_account"}, "metadata": {},
+            "execution_identity": {"type": "service_account"}, "metadata": {}, "limits": null,
         })
     );
     let back: Definition =

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::{Definition, ExecutionIdentity, check_text};
+use super::limits::AgentLimitsParams;
+use super::{AgentLimits, Definition, ExecutionIdentity, check_text};
 use crate::error::Invalid;
 use crate::mcp::McpServer;
 use crate::metadata::MetadataPatch;
@@ -24,6 +25,7 @@ pub struct UpdateAgent {
     mcp_servers: Patch<Vec<McpServer>>,
     execution_identity: Patch<ExecutionIdentity>,
     metadata: Option<MetadataPatch>,
+    limits: Patch<AgentLimitsParams>,
 }
 
 impl Read for UpdateAgent {
@@ -41,6 +43,7 @@ impl Read for UpdateAgent {
             mcp_servers: fields.patch("mcp_servers")?,
             execution_identity: fields.patch("execution_identity")?,
             metadata: fields.optional("metadata")?,
+            limits: fields.patch("limits")?,
         };
         unserved(&mut fields, "skills")?;
         unserved(&mut fields, "multiagent")?;
@@ -78,6 +81,7 @@ impl UpdateAgent {
         if let Some(metadata) = self.metadata {
             metadata.apply(&mut definition.metadata)?;
         }
+        definition.limits = AgentLimits::changed(definition.limits, self.limits);
         Ok(definition)
     }
 }

@@ -25,7 +25,7 @@ async fn an_agent_is_shown_with_every_key() {
                 "default_config": {"enabled": true, "permission_policy": {"type": "always_allow"}}, "configs": [],
             }],
             "mcp_servers": [], "skills": [], "multiagent": null, "execution_identity": {"type": "service_account"},
-            "metadata": {"k": "v"}, "created_at": "2026-11-22T12:00:00.000000Z",
+            "metadata": {"k": "v"}, "limits": null, "created_at": "2026-11-22T12:00:00.000000Z",
             "updated_at": "2026-11-22T12:00:00.000000Z", "archived_at": null,
         })
     );
@@ -238,4 +238,23 @@ async fn pages_hold_every_agent_once_newest_first() {
             .len(),
         2
     );
+}
+
+#[tokio::test]
+async fn a_limit_is_part_of_a_version() {
+    let world = World::new().await;
+    let limit = json!({"max_cost_per_day": {"amount": "500", "currency": "USD"}});
+    let request = json!({"model": "m", "name": "n", "limits": limit});
+    let created = world.post("/v1/agents", request).await.ok();
+    assert_eq!(created["limits"], limit);
+    let path = format!("/v1/agents/{}", created["id"].as_str().unwrap());
+    let same = world.post(&path, json!({"limits": {}})).await.ok();
+    assert_eq!(same["version"], 1);
+    let none = world.post(&path, json!({"limits": null})).await.ok();
+    assert_eq!(
+        (&none["version"], &none["limits"]),
+        (&json!(2), &json!(null))
+    );
+    let answer = world.post(&path, json!({"limits": {"max_turns": 1}})).await;
+    answer.refuses(400, "invalid_request_error", "limits.max_turns");
 }
