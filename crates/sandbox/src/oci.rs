@@ -168,6 +168,10 @@ impl Provider for Oci {
         group::reclaim(&self.shared, id).await
     }
 
+    async fn yield_to_others(&self, id: &SandboxId, yields: bool) -> Result<(), ProviderError> {
+        group::yield_to_others(&self.shared, id, yields).await
+    }
+
     async fn footprints(&self, id: &SandboxId) -> Result<Footprints, ProviderError> {
         group::footprints(&self.shared, id)
     }

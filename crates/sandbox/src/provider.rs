@@ -81,6 +81,13 @@ pub trait Provider: Send + Sync {
         Err(ProviderError::CANNOT_FREEZE)
     }
 
+    /// Lets the sandbox have the processor only when nobody else wants it, or gives it its share
+    /// back. Its limit stays.
+    async fn yield_to_others(&self, id: &SandboxId, yields: bool) -> Result<(), ProviderError> {
+        let _ = (id, yields);
+        Err(ProviderError::CANNOT_YIELD)
+    }
+
     /// What the sandbox and each group in it take, by the kernel's count: a few small files are
     /// read, the guest is not asked.
     async fn footprints(&self, id: &SandboxId) -> Result<Footprints, ProviderError> {
@@ -395,6 +402,7 @@ pub enum ProviderError {
 
 impl ProviderError {
     const CANNOT_FREEZE: Self = Self::unable("frozen");
+    const CANNOT_YIELD: Self = Self::unable("put behind others");
     const CANNOT_COUNT: Self = Self::unable("measured from outside");
     const CANNOT_GROUP: Self = Self::unable("divided into groups");
 

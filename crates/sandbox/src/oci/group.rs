@@ -57,6 +57,20 @@ pub(super) async fn reclaim(shared: &Arc<Shared>, id: &SandboxId) -> Result<Recl
     .await
 }
 
+pub(super) async fn yield_to_others(
+    shared: &Arc<Shared>,
+    id: &SandboxId,
+    yields: bool,
+) -> Result<()> {
+    let path = path(shared, id, None)?;
+    alone(shared, id, path, move |groups, path| {
+        groups
+            .yield_to_others(path, yields)
+            .map_err(host("change the sandbox's share of the processor"))
+    })
+    .await
+}
+
 pub(super) fn footprints(shared: &Shared, id: &SandboxId) -> Result<Footprints> {
     let groups = cgroups(shared, "measured from outside")?;
     let (sandbox, groups) = groups

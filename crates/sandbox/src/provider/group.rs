@@ -18,6 +18,10 @@ pub struct Footprint {
     pub processor_time: Duration,
     /// Bytes of memory now, page cache included.
     pub memory_bytes: u64,
+    /// The part of it that belongs to no file, and so cannot be given back without swap.
+    pub anonymous_bytes: u64,
+    /// Processes now.
+    pub processes: u64,
     /// Bytes that were moved to swap.
     pub swap_bytes: u64,
 }

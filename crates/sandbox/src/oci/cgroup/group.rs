@@ -164,6 +164,17 @@ impl Cgroups {
         }
     }
 
+    /// Gives a sandbox the least share of the processor that there is, or what a new group has.
+    pub fn yield_to_others(&self, id: &str, yields: bool) -> io::Result<()> {
+        let group = self.layout.of("cpu").map(|mount| self.at(mount, id));
+        let group = group.ok_or(io::ErrorKind::NotFound)?;
+        let (file, least, usual) = match self.layout {
+            Layout::V1 { .. } => ("cpu.shares", "2", "1024"),
+            Layout::V2(_) => ("cpu.weight", "1", "100"),
+        };
+        put(&group.join(file), if yields { least } else { usual })
+    }
+
     /// What a sandbox takes, and each group in it.
     pub fn footprints(&self, id: &str) -> Option<(Footprint, BTreeMap<String, Footprint>)> {
         let groups = self
@@ -181,6 +192,11 @@ impl Cgroups {
         let number = |controller: &str, file: &str| -> Option<u64> {
             self.read(controller, path, file)?.trim().parse().ok()
         };
+        let stat = |key: &str| {
+            let text = self.read("memory", path, "memory.stat");
+            text.map_or(0, |text| keyed(&text, key))
+        };
+        let processes = self.everyone(path).len() as u64;
         Some(match self.layout {
             Layout::V1 { .. } => {
                 let memory_bytes = number("memory", "memory.usage_in_bytes")?;
@@ -188,6 +204,8 @@ impl Cgroups {
                 Footprint {
                     processor_time: Duration::from_nanos(number("cpuacct", "cpuacct.usage")?),
                     memory_bytes,
+                    anonymous_bytes: stat("total_rss"),
+                    processes,
                     swap_bytes: with_swap.unwrap_or(0).saturating_sub(memory_bytes),
                 }
             }
@@ -197,6 +215,8 @@ impl Cgroups {
                     "usage_usec",
                 )),
                 memory_bytes: number("memory", "memory.current")?,
+                anonymous_bytes: stat("anon"),
+                processes,
                 swap_bytes: number("memory", "memory.swap.current").unwrap_or(0),
             },
         })
