@@ -39,6 +39,9 @@ pub struct Options {
     /// Use the binaries that were built before
     #[arg(long)]
     no_build: bool,
+    /// Folder into which rivals were installed; they are looked for on the PATH, too
+    #[arg(long, value_name = "DIR")]
+    rivals: Option<PathBuf>,
 }
 
 /// What a bench is given.
@@ -47,6 +50,8 @@ pub struct Setting {
     pub hostel: PathBuf,
     /// Measured rounds.
     pub rounds: usize,
+    /// Where rivals were installed.
+    pub rivals: Option<PathBuf>,
 }
 
 struct Bench {
@@ -55,7 +60,7 @@ struct Bench {
     run: fn(&Setting) -> Result<Vec<Row>>,
 }
 
-const BENCHES: [Bench; 8] = [
+const BENCHES: [Bench; 9] = [
     Bench {
         name: "launch",
         about: "start of the binary, as each sandbox helper pays it",
@@ -80,6 +85,11 @@ const BENCHES: [Bench; 8] = [
         name: "crowd",
         about: "ten first turns at once",
         run: |setting| measured::run(setting, "crowd"),
+    },
+    Bench {
+        name: "rivals",
+        about: "sandbox-agent and omnigent, where they are installed, against the bare claude",
+        run: |setting| measured::run(setting, "rivals"),
     },
     Bench {
         name: "egress",
@@ -110,6 +120,7 @@ pub fn run(options: &Options) -> Result<()> {
     let setting = Setting {
         hostel: binaries(options.no_build)?,
         rounds: options.rounds.max(1),
+        rivals: options.rivals.clone(),
     };
     let mut rows = Vec::new();
     for bench in chosen {

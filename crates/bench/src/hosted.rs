@@ -241,18 +241,21 @@ pub fn words(pid: u32, file: &str) -> Vec<String> {
     text.split_terminator('\0').map(str::to_owned).collect()
 }
 
-/// Every process below one.
+/// Every process below one, those that its threads started too.
 pub fn descendants(pid: u32) -> Vec<u32> {
     let mut found = vec![pid];
     let mut next = 0;
     while let Some(above) = found.get(next).copied() {
-        let children = fs::read_to_string(format!("/proc/{above}/task/{above}/children"));
-        let children = children.unwrap_or_default();
-        found.extend(
-            children
-                .split_whitespace()
-                .filter_map(|pid| pid.parse::<u32>().ok()),
-        );
+        let threads = fs::read_dir(format!("/proc/{above}/task"));
+        for thread in threads.into_iter().flatten().flatten() {
+            let children = fs::read_to_string(thread.path().join("children"));
+            found.extend(
+                children
+                    .unwrap_or_default()
+                    .split_whitespace()
+                    .filter_map(|pid| pid.parse::<u32>().ok()),
+            );
+        }
         next += 1;
     }
     found.remove(0);

@@ -29,7 +29,7 @@ impl Client {
         }
     }
 
-    /// Sends JSON and reads the JSON answer; an answer other than 200 is an error.
+    /// Sends JSON and reads the JSON answer; an answer other than 200 and 201 is an error.
     pub async fn send(&self, method: &str, path: &str, body: &Value) -> Result<Value> {
         let mut stream = self
             .open(method, path, &body.to_string(), "connection: close\r\n")
@@ -38,7 +38,7 @@ impl Client {
         tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await??;
         let text = String::from_utf8_lossy(&answer);
         let (head, body) = text.split_once("\r\n\r\n").context("half an answer")?;
-        if !head.starts_with("HTTP/1.1 200") {
+        if !head.starts_with("HTTP/1.1 200") && !head.starts_with("HTTP/1.1 201") {
             bail!("{method} {path}: {text}");
         }
         serde_json::from_str(body).with_context(|| format!("{method} {path}: {text}"))

@@ -4,6 +4,7 @@
 //!   cargo xtask bench ──starts──▶ bench <hostel> <cli> <rounds> <name>… ──rows of samples (JSON)──▶ xtask judges
 //!                                   ├── hosted: a `hostel serve` of its own, over HTTP
 //!                                   ├── bare: the claude CLI without any of ours
+//!                                   ├── rivals: other products, when they are installed
 //!                                   ├── asker, stand_in: this binary again, inside a sandbox
 //!                                   └── the scripted model, in this process
 //! ```
@@ -21,6 +22,7 @@ mod http;
 mod memory;
 mod place;
 mod quiet;
+mod rivals;
 mod row;
 mod stand_in;
 mod turn;
@@ -71,6 +73,10 @@ fn measure(arguments: &[String]) -> Result<()> {
         cli: cli.into(),
         rounds: rounds.parse().context("the rounds are not a number")?,
     };
+    if names.iter().any(|name| name == "rivals") {
+        // Before there is another thread: a thread takes its network from the one that starts it.
+        rivals::alone()?;
+    }
     let runtime = tokio::runtime::Runtime::new()?;
     let mut rows = Vec::new();
     for name in names {
@@ -99,6 +105,7 @@ async fn one(setting: &Setting, name: &str) -> Result<Vec<Row>> {
         "second" => turn::run(setting, turn::Which::Second).await,
         "turns" => turn::run(setting, turn::Which::Both).await,
         "crowd" => turn::crowd(setting).await,
+        "rivals" => rivals::run(setting).await,
         "egress" => egress::run(setting).await,
         "events" => events::run(setting).await,
         "memory" => memory::run(setting).await,

@@ -22,6 +22,9 @@ pub struct Row {
     pub theirs: Vec<f64>,
     /// What must hold; empty when the row is for orientation.
     pub bounds: Vec<Bound>,
+    /// Why there are no samples, and what to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
 }
 
 /// What must hold.
@@ -50,6 +53,15 @@ impl Row {
             ours: millis(ours),
             theirs: Vec::new(),
             bounds: bounds.to_vec(),
+            missing: None,
+        }
+    }
+
+    /// A row of what could not be measured here.
+    pub fn missing(what: &str, why: &str) -> Row {
+        Row {
+            missing: Some(why.to_owned()),
+            ..Row::times(what, &[], &[])
         }
     }
 
@@ -71,6 +83,7 @@ impl Row {
             ours: vec![bytes as f64 / 1e6],
             theirs: Vec::new(),
             bounds: bounds.to_vec(),
+            missing: None,
         }
     }
 }

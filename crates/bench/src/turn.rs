@@ -1,6 +1,7 @@
 //! Turns: from the request to the first text at the client, cold and on a live session, against
 //! the bare claude; and ten at once.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -14,14 +15,16 @@ use crate::http::Stream;
 use crate::quiet::quiet;
 use crate::row::{Bound, Row, WARM_UP};
 
-const TEXT: &str = "@say Hello from the model.";
+/// What is asked: the scripted model says this much.
+pub const TEXT: &str = "@say Hello from the model.";
 const DELTA: &[u8] = b"event: event_delta\n";
 const IDLE: &[u8] = b"event: session.status_idle\n";
 /// Between the turns, so that what claude does after an answer is not measured with the next.
 const SETTLE: Duration = Duration::from_millis(300);
-const CROWD: usize = 10;
+/// How many a crowd is.
+pub const CROWD: usize = 10;
 /// A crowd takes seconds, and is for orientation.
-const CROWD_ROUNDS: usize = 3;
+pub const CROWD_ROUNDS: usize = 3;
 
 /// Which rows are wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -35,10 +38,12 @@ pub enum Which {
 }
 
 /// What both sides need.
-struct World {
-    model: model::Running,
+pub struct World {
+    /// The scripted model.
+    pub model: model::Running,
     hosted: Hosted,
-    recipe: Recipe,
+    /// How the bare claude is started.
+    pub recipe: Recipe,
 }
 
 /// Times of one side.
@@ -49,7 +54,8 @@ struct Times {
 }
 
 impl World {
-    async fn start(setting: &Setting) -> Result<World> {
+    /// Starts the model and the server, and looks how the server starts claude.
+    pub async fn start(setting: &Setting) -> Result<World> {
         let options = Options {
             key: None,
             keep_requests: 0,
@@ -69,7 +75,8 @@ impl World {
         })
     }
 
-    async fn stop(self) -> Result<()> {
+    /// Ends all of it.
+    pub async fn stop(self) -> Result<()> {
         self.hosted.stop().await?;
         self.model.stop().await;
         Ok(())
@@ -120,7 +127,7 @@ pub async fn run(setting: &Setting, which: Which) -> Result<Vec<Row>> {
 
 /// How long until all of a crowd have their first text.
 pub async fn crowd(setting: &Setting) -> Result<Vec<Row>> {
-    let world = std::sync::Arc::new(World::start(setting).await?);
+    let world = Arc::new(World::start(setting).await?);
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..setting.rounds.min(CROWD_ROUNDS) {
         let begun = Instant::now();
@@ -138,31 +145,36 @@ pub async fn crowd(setting: &Setting) -> Result<Vec<Row>> {
         world.hosted.empty().await?;
         ours.push(slowest - begun);
 
-        let begun = Instant::now();
-        let mut tasks: JoinSet<Result<(Bare, Instant)>> = JoinSet::new();
-        for _ in 0..CROWD {
-            let world = world.clone();
-            tasks.spawn(async move {
-                let mut bare = world.recipe.start(TEXT).await?;
-                let at = bare.delta().await?;
-                Ok((bare, at))
-            });
-        }
-        let mut slowest = begun;
-        for done in tasks.join_all().await {
-            let (bare, at) = done?;
-            slowest = slowest.max(at);
-            bare.stop().await?;
-        }
-        theirs.push(slowest - begun);
+        theirs.push(bare_crowd(&world).await?);
     }
-    if let Some(world) = std::sync::Arc::into_inner(world) {
+    if let Some(world) = Arc::into_inner(world) {
         world.stop().await?;
     }
     Ok(vec![
         Row::times("ten first turns at once, the slowest", &ours, &[])
             .against("ten bare claudes at once", &theirs),
     ])
+}
+
+/// How long until all of a crowd of bare claudes have their first text.
+pub async fn bare_crowd(world: &Arc<World>) -> Result<Duration> {
+    let begun = Instant::now();
+    let mut tasks: JoinSet<Result<(Bare, Instant)>> = JoinSet::new();
+    for _ in 0..CROWD {
+        let world = world.clone();
+        tasks.spawn(async move {
+            let mut bare = world.recipe.start(TEXT).await?;
+            let at = bare.delta().await?;
+            Ok((bare, at))
+        });
+    }
+    let mut slowest = begun;
+    for done in tasks.join_all().await {
+        let (bare, at) = done?;
+        slowest = slowest.max(at);
+        bare.stop().await?;
+    }
+    Ok(slowest - begun)
 }
 
 /// Makes a session with its first message and waits for the first text. The stream is opened as

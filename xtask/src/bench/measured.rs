@@ -18,6 +18,12 @@ pub fn run(setting: &Setting, name: &str) -> Result<Vec<Row>> {
         .arg(claude(&setting.hostel)?)
         .arg(setting.rounds.to_string())
         .arg(name);
+    if let Some(folder) = &setting.rivals {
+        let folder = folder
+            .canonicalize()
+            .with_context(|| format!("no folder {}", folder.display()))?;
+        command.env("BENCH_RIVALS", folder);
+    }
     let rows = shell::output(&mut command)?;
     serde_json::from_slice(&rows).context("the crate bench wrote something unexpected")
 }

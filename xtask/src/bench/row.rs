@@ -21,6 +21,9 @@ pub struct Row {
     pub theirs: Vec<f64>,
     /// What must hold; empty when the row is for orientation.
     pub bounds: Vec<Bound>,
+    /// Why there are no samples, and what to do about it.
+    #[serde(default)]
+    pub missing: Option<String>,
 }
 
 /// What must hold.
@@ -54,6 +57,9 @@ pub struct Judged {
     pub theirs: Option<Summary>,
     /// What must hold, and whether it does.
     pub verdicts: Vec<Verdict>,
+    /// Why it was not measured.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
 }
 
 /// A bound and what came out.
@@ -83,6 +89,7 @@ impl Row {
             ours: millis(&ours),
             theirs: millis(&theirs),
             bounds: bounds.to_vec(),
+            missing: None,
         }
     }
 
@@ -99,6 +106,7 @@ impl Row {
             ours,
             theirs,
             verdicts,
+            missing: self.missing,
         }
     }
 }
@@ -143,6 +151,7 @@ mod tests {
             ours: vec![1.0, 3.0, 10.0],
             theirs: theirs.to_vec(),
             bounds: vec![bound],
+            missing: None,
         }
     }
 

@@ -32,6 +32,12 @@ pub fn render(rows: &[Judged]) -> String {
 }
 
 fn cells(row: &Judged) -> [String; 11] {
+    if let Some(why) = &row.missing {
+        let mut cells: [String; 11] = Default::default();
+        cells[0].clone_from(&row.what);
+        cells[10].clone_from(why);
+        return cells;
+    }
     let value = |number: f64| format!("{number:.2} {}", row.unit);
     let theirs = |of: &dyn Fn(&Summary) -> String| row.theirs.as_ref().map_or_else(String::new, of);
     [
@@ -70,5 +76,24 @@ fn verdict(verdict: &Verdict, unit: &str) -> String {
         format!("{bound} holds")
     } else {
         format!("{bound} BROKEN ({:.2})", verdict.measured)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::row::Row;
+    use super::*;
+
+    #[test]
+    fn a_row_that_was_not_measured_has_the_reason_and_no_figures() {
+        let text = r#"{"what":"a","baseline":"","unit":"ms","ours":[],"theirs":[],"bounds":[],"missing":"not installed (b)"}"#;
+        let row: Row = serde_json::from_str(text).expect("a row is read");
+        let table = render(&[row.judge()]);
+        let line = table.lines().last().unwrap();
+        assert!(
+            line.starts_with('a') && line.ends_with("not installed (b)"),
+            "{table}"
+        );
+        assert!(!line.contains("0.00"), "{table}");
     }
 }
