@@ -15,6 +15,8 @@ pub enum Prefix {
     Event,
     /// A thread of a session.
     Thread,
+    /// A file of a session.
+    File,
     /// A request to this server.
     Request,
     /// A workspace.
@@ -33,6 +35,7 @@ impl Prefix {
             Prefix::Session => "sesn_",
             Prefix::Event => "sevt_",
             Prefix::Thread => "sthr_",
+            Prefix::File => "file_",
             Prefix::Request => "req_",
             Prefix::Workspace => "wrkspc_",
             Prefix::ApiKey => "apikey_",

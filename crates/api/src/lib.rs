@@ -14,6 +14,7 @@ pub mod content;
 pub mod environment;
 pub mod error;
 pub mod event;
+pub mod file;
 pub mod id;
 pub mod limits;
 pub mod mcp;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use store::Store;
 
 use crate::auth::Keys;
+use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::http::dedup::Dedup;
@@ -18,6 +19,8 @@ use crate::session::Sessions;
 pub struct App {
     /// Everything durable.
     pub store: Arc<Store>,
+    /// The content of files.
+    pub blobs: Blobs,
     /// What lives.
     pub sessions: Sessions,
     /// The settings.
@@ -40,6 +43,8 @@ pub struct App {
 pub struct Parts {
     /// Everything durable.
     pub store: Arc<Store>,
+    /// The content of files.
+    pub blobs: Blobs,
     /// What lives.
     pub sessions: Sessions,
     /// What time it is.
@@ -59,6 +64,7 @@ impl App {
     pub fn new(config: Config, parts: Parts) -> App {
         let Parts {
             store,
+            blobs,
             sessions,
             clock,
             ids,
@@ -68,6 +74,7 @@ impl App {
         let (config, lifecycle, dedup) = (Arc::new(config), Lifecycle::default(), Dedup::default());
         App {
             store,
+            blobs,
             sessions,
             config,
             clock,

@@ -11,6 +11,7 @@ mod envelope;
 mod environments;
 mod events;
 mod extract;
+mod files;
 mod health;
 mod models;
 mod query;
@@ -66,6 +67,9 @@ pub fn router(app: App) -> Router {
         )
         .route("/sessions/{session_id}/events/stream", get(events::stream))
         .route("/sessions/{session_id}/events/ws", get(events::ws))
+        .route("/files", get(files::list).post(files::upload))
+        .route("/files/{file_id}", get(files::get).delete(files::delete))
+        .route("/files/{file_id}/content", get(files::content))
         .route("/models", get(models::list))
         .route("/models/{model_id}", get(models::get))
         .fallback(unserved::answer)

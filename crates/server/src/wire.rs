@@ -16,6 +16,7 @@ use store::Store;
 use tokio::runtime::Handle;
 
 use crate::app::{PING, Parts};
+use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::{Config, Credential, Secret};
 use crate::ids::Ids;
@@ -102,6 +103,7 @@ pub async fn parts(config: &Config) -> Result<Parts, WireError> {
     let (clock, ids) = (Clock::system(), Ids::random());
     let store = Arc::new(open_store(data.clone()).await?);
     let versions = Versions::open(data.join("cli")).map_err(WireError::Versions)?;
+    let blobs = Blobs::new(&data.join("files"));
     let settings = settings(config)?;
     let ledger = Arc::new(Ledger::new(store.clone(), ids.clone(), Handle::current()));
     let egress = egress(config, &ledger)?;
@@ -120,6 +122,7 @@ pub async fn parts(config: &Config) -> Result<Parts, WireError> {
     sessions.begin().await.map_err(WireError::Resume)?;
     Ok(Parts {
         store,
+        blobs,
         sessions,
         clock,
         ids,

@@ -9,7 +9,6 @@ const FAMILIES: &[&str] = &[
     "deployment_runs",
     "deployments",
     "dreams",
-    "files",
     "memory_stores",
     "messages",
     "organizations",

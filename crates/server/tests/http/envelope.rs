@@ -30,13 +30,16 @@ const SERVED: &[(&str, &str)] = &[
     ("POST", "/v1/sessions/sesn_1/events"),
     ("GET", "/v1/sessions/sesn_1/events/stream"),
     ("GET", "/v1/sessions/sesn_1/events/ws"),
+    ("GET", "/v1/files"),
+    ("GET", "/v1/files/file_1"),
+    ("DELETE", "/v1/files/file_1"),
+    ("GET", "/v1/files/file_1/content"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/claude-opus-5-5"),
 ];
 
 const UNSERVED: &[(&str, &str, &str)] = &[
-    ("POST", "/v1/files", "files"),
-    ("GET", "/v1/files/file_1/content", "files"),
+    ("POST", "/v1/files", "uploads of files"),
     ("GET", "/v1/skills", "skills"),
     ("GET", "/v1/vaults/vlt_1/credentials", "vaults"),
     ("GET", "/v1/memory_stores", "memory_stores"),

@@ -10,6 +10,7 @@ mod agents;
 mod envelope;
 mod environments;
 mod events;
+mod files;
 mod models;
 mod sessions;
 mod world;

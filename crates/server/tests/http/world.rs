@@ -12,6 +12,7 @@ use sandbox::{
     SandboxId, Spec,
 };
 use serde_json::{Value, json};
+use server::blobs::Blobs;
 use server::clock::Clock;
 use server::config::{Config, Secret};
 use server::ids::Ids;
@@ -30,6 +31,7 @@ pub const PING: Duration = Duration::from_millis(300);
 /// Everything that a test needs. The server ends with it.
 pub struct World {
     pub store: Arc<Store>,
+    pub blobs: Blobs,
     pub clock: Clock,
     pub server: Server,
     client: reqwest::Client,
@@ -100,9 +102,11 @@ impl World {
         };
         config.shutdown_timeout_ms = 5_000;
         change(&mut config);
+        let blobs = Blobs::new(&data.path().join("files"));
         let sessions = sessions(&store, &clock, &ids, &data);
         let parts = Parts {
             store: store.clone(),
+            blobs: blobs.clone(),
             sessions,
             clock: clock.clone(),
             ids,
@@ -114,6 +118,7 @@ impl World {
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         World {
             store,
+            blobs,
             clock,
             server,
             client,
