@@ -26,6 +26,14 @@ pub fn processes() -> Vec<Entry> {
         .collect()
 }
 
+/// The children of this process, which has one thread, also those that nobody may look at.
+/// Empty on kernels that do not keep the list.
+pub fn own_children() -> Vec<i32> {
+    let list = fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
+    let pids = list.split_ascii_whitespace();
+    pids.filter_map(|pid| pid.parse().ok()).collect()
+}
+
 /// All processes below one, nearest first, itself not included.
 pub fn descendants(of: i32, processes: &[Entry]) -> Vec<i32> {
     let mut children: HashMap<i32, Vec<i32>> = HashMap::new();

@@ -263,9 +263,12 @@ impl Supervisor {
     }
 }
 
+/// Kills what can be seen below. A member's process that has hidden itself (it is not dumpable) is
+/// found when its parent has died and it is a child.
 fn kill_below() {
     let me = std::process::id().cast_signed();
-    for pid in procfs::descendants(me, &procfs::processes()) {
+    let below = procfs::descendants(me, &procfs::processes());
+    for pid in below.into_iter().chain(procfs::own_children()) {
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
     }
 }

@@ -72,8 +72,8 @@ pub async fn launch(reaper: &Reaper, spec: ProcessSpec) -> Result<Launched, Refu
     // between here and the end of `spawn`: this thread is the only one that starts processes.
     fcntl(theirs.stdin.as_raw_fd(), FcntlArg::F_SETFD(FdFlag::empty()))
         .map_err(|error| cannot(error.into()))?;
-    let mut supervisor = Command::new("/proc/self/exe");
-    supervisor
+    let mut command = Command::new("/proc/self/exe");
+    command
         .arg0("guest")
         .arg("supervise")
         .arg(theirs.stdin.as_raw_fd().to_string())
@@ -90,12 +90,12 @@ pub async fn launch(reaper: &Reaper, spec: ProcessSpec) -> Result<Launched, Refu
         .stdout(theirs.stdout)
         .stderr(theirs.stderr);
     match &spec.user {
-        None => drop(supervisor.current_dir(&spec.cwd)),
-        Some(user) => {
-            identity::start_as(&mut supervisor, user, &spec.cwd).map_err(cannot)?;
-        }
+        None => drop(command.current_dir(&spec.cwd)),
+        Some(user) => identity::start_as(&mut command, user, &spec.cwd).map_err(cannot)?,
     }
-    let supervisor = supervisor.spawn().map_err(cannot)?;
+    let supervisor = command.spawn().map_err(cannot)?;
+    // It holds the other ends of everything; with them open here, no end would be noticed.
+    drop(command);
     let (supervisor, gone) = reaper.expect(supervisor.id());
     drop(theirs.stdin);
 
