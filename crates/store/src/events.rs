@@ -241,10 +241,34 @@ pub(crate) fn insert_queued(
     Ok(())
 }
 
-fn last_seq(connection: &Connection, session: &str) -> rusqlite::Result<i64> {
+pub(crate) fn last_seq(connection: &Connection, session: &str) -> rusqlite::Result<i64> {
     connection
         .prepare_cached("SELECT coalesce(max(seq), 0) FROM events WHERE session_id = ?1")?
         .query_row([session], |row| row.get(0))
+}
+
+/// Adds an event with a number of the caller's choice.
+pub(crate) fn insert_numbered(
+    connection: &Connection,
+    session: &str,
+    seq: i64,
+    event: &NewEvent,
+    body: &str,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO events (session_id, seq, id, kind, processed_at, body)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            session,
+            seq,
+            event.id,
+            event.kind,
+            Micros(event.processed_at),
+            body
+        ])?;
+    Ok(())
 }
 
 fn parse_event(row: &Row<'_>) -> rusqlite::Result<EventRow> {

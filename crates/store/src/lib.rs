@@ -58,8 +58,8 @@ pub use keys::{KeyRow, Keys};
 pub use page::{ListError, Order, PAGE_LIMIT, Page, PageQuery};
 pub use retention::Keep;
 pub use sessions::{
-    ClaimError, CreateSessionError, Fence, ParseStatusError, SessionQuery, SessionRow,
-    SessionUpdate, Sessions, Status,
+    ClaimError, CreateSessionError, Fence, Fork, ForkError, ParseStatusError, SessionQuery,
+    SessionRow, SessionUpdate, Sessions, Status,
 };
 pub use snapshots::{NewSnapshot, SnapshotRow, Snapshots};
 pub use time::TimeRange;

@@ -2,6 +2,7 @@
 //! may write to it. A claim hands out a growing fence; a commit with an older fence is refused
 //! ([`crate::Events::commit`]), so an owner that lost its lease without noticing can do no harm.
 
+mod fork;
 mod list;
 mod row;
 
@@ -13,6 +14,7 @@ use crate::events::{self, EnqueueError, Queued};
 use crate::time::Micros;
 use crate::{Store, StoreError};
 
+pub use fork::{Fork, ForkError};
 pub use list::SessionQuery;
 pub use row::{ParseStatusError, SessionRow, Status};
 

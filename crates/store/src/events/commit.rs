@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, params};
 
-use super::{Events, last_seq};
+use super::{Events, insert_numbered, last_seq};
 use crate::error::{from_engine, is_duplicate};
 use crate::time::Micros;
 use crate::{
@@ -214,30 +214,15 @@ impl<'a> Commit<'a> {
 
     fn append(&mut self, event: &NewEvent) -> Result<(), CommitError> {
         let seq = self.last + 1;
-        let NewEvent {
-            id,
-            kind,
-            processed_at,
-            body,
-        } = event;
-        self.connection
-            .prepare_cached(
-                "INSERT INTO events (session_id, seq, id, kind, processed_at, body)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute(params![
-                self.session,
-                seq,
-                id,
-                kind,
-                Micros(*processed_at),
-                body
-            ])
-            .map_err(|error| match is_duplicate(&error) {
-                true => CommitError::Duplicate { id: id.clone() },
+        insert_numbered(self.connection, self.session, seq, event, &event.body).map_err(
+            |error| match is_duplicate(&error) {
+                true => CommitError::Duplicate {
+                    id: event.id.clone(),
+                },
                 false => error.into(),
-            })?;
-        self.number(seq, id);
+            },
+        )?;
+        self.number(seq, &event.id);
         Ok(())
     }
 

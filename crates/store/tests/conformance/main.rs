@@ -8,6 +8,7 @@ mod crash;
 mod disk;
 mod events;
 mod files;
+mod fork;
 mod interleave;
 mod lists;
 mod opening;
