@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! <dir>/2.1.330/claude     the CLI, mode 0555 in a directory of mode 0555
-//! <dir>/current            the default: a version or a requirement, if one was chosen
-//! <dir>/.lock              held by whoever installs, removes or cleans
+//! <dir>/offers.json        which of them sessions are offered, the default, the canaries
+//! <dir>/.lock              held by whoever installs, removes, chooses or cleans
 //! <dir>/.tmp-*             an installation under way
 //! ```
 //!
@@ -13,12 +13,15 @@
 //! This module never runs the CLI and never deletes what a session might be using unless told to:
 //! a file that is bound into a sandbox lives on until the sandbox ends.
 
+mod change;
 mod install;
 mod integrity;
 mod npmrc;
+mod offers;
 mod platform;
 mod registry;
 mod unpack;
+mod wanted;
 
 use std::fs;
 use std::io;
@@ -29,14 +32,17 @@ use std::time::SystemTime;
 use nix::fcntl::{Flock, FlockArg};
 use semver::{Version, VersionReq};
 
+pub use change::{JudgeError, RemoveError, RollbackError, UseError};
 pub use install::{InstallError, Progress};
 pub use npmrc::{ConfigError, DEFAULT_REGISTRY};
+use offers::Offers;
+pub use offers::{Canary, Standing, Step};
 pub use platform::Platform;
 pub use registry::{Registry, RegistryError};
+pub use wanted::{Wanted, exact};
 
 /// The file inside a version's directory and inside the package.
 pub(crate) const EXECUTABLE: &str = "claude";
-const CURRENT: &str = "current";
 const LOCK: &str = ".lock";
 const STAGING: &str = ".tmp-";
 
@@ -47,7 +53,7 @@ pub struct Versions {
 }
 
 /// A version that is installed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Installed {
     /// Its number.
     pub version: Version,
@@ -57,8 +63,12 @@ pub struct Installed {
     pub size: u64,
     /// When it was installed.
     pub installed_at: SystemTime,
-    /// Whether new sessions without a requirement of their own get it.
+    /// Whether sessions without a requirement of their own get it.
     pub default: bool,
+    /// Whether sessions get it that do not name it by its exact number.
+    pub standing: Standing,
+    /// What the last canary on it found.
+    pub canary: Option<Canary>,
 }
 
 /// The directory cannot be used.
@@ -75,11 +85,14 @@ pub enum StoreError {
         #[source]
         source: io::Error,
     },
-    /// The file that names the default holds neither a version nor a requirement.
-    #[error("{path:?} holds neither a version nor a requirement; choose one with `hostel cli use`")]
-    Current {
+    /// The file that says what is offered is not one that was written here.
+    #[error("{path:?} cannot be understood; without it, everything that is installed is offered")]
+    Offers {
         /// The file.
         path: PathBuf,
+        /// Where it goes wrong.
+        #[source]
+        source: serde_json::Error,
     },
 }
 
@@ -89,54 +102,20 @@ pub enum ResolveError {
     /// Nothing is installed at all.
     #[error("no claude cli is installed; run `hostel cli install`")]
     NothingInstalled,
-    /// Nothing that is installed fits the requirement.
+    /// Nothing that is installed and may be taken fits what is asked for.
     #[error(
-        "no installed claude cli fits {requirement} (installed: {installed}); run `hostel cli install '{requirement}'`"
+        "no claude cli that sessions are offered fits {wanted} (installed: {installed}); run `hostel cli upgrade '{requirement}'`"
     )]
     NoneFits {
-        /// What was asked for.
-        requirement: VersionReq,
+        /// What was asked for, and by whom.
+        wanted: String,
+        /// The same as one requirement.
+        requirement: String,
         /// What there is.
         installed: String,
     },
     /// The store could not be read.
     #[error("cannot read the claude versions")]
-    Store(#[from] StoreError),
-}
-
-/// The version cannot be made the default.
-#[derive(Debug, thiserror::Error)]
-pub enum UseError {
-    /// It is not installed.
-    #[error("claude {version} is not installed; run `hostel cli install {version}`")]
-    NotInstalled {
-        /// Which version.
-        version: Version,
-    },
-    /// The store could not be written.
-    #[error("cannot change the default claude version")]
-    Store(#[from] StoreError),
-}
-
-/// The version cannot be removed.
-#[derive(Debug, thiserror::Error)]
-pub enum RemoveError {
-    /// It is not installed.
-    #[error("claude {version} is not installed")]
-    NotInstalled {
-        /// Which version.
-        version: Version,
-    },
-    /// New sessions get it.
-    #[error(
-        "claude {version} is the default; choose another with `hostel cli use`, or remove it with `hostel cli rm --force {version}`"
-    )]
-    IsDefault {
-        /// Which version.
-        version: Version,
-    },
-    /// The store could not be written.
-    #[error("cannot remove the claude version")]
     Store(#[from] StoreError),
 }
 
@@ -171,80 +150,39 @@ impl Versions {
 
     /// What is installed, newest first.
     pub fn list(&self) -> Result<Vec<Installed>, StoreError> {
-        let mut found = self.scan()?;
-        let current = self.current()?;
-        if let Some(default) = choose(&found, None, current.as_ref()) {
-            found[default].default = true;
-        }
-        Ok(found)
+        Ok(self.read()?.0)
     }
 
-    /// The version a new session gets: the newest that is installed and allowed. A chosen default
-    /// goes before newer ones wherever the requirement allows it, so that one command rolls back.
-    pub fn resolve(&self, requirement: Option<&VersionReq>) -> Result<Installed, ResolveError> {
-        let mut found = self.list()?;
-        if let Some(at) = choose(&found, requirement, self.current()?.as_ref()) {
+    /// The version that a process gets which is started now: the chosen default where it fits, so
+    /// that one command rolls back, else the newest that is offered and fits. One that is not
+    /// offered is had by its exact number alone.
+    pub fn resolve<'a>(&self, wanted: impl Into<Wanted<'a>>) -> Result<Installed, ResolveError> {
+        let wanted = wanted.into();
+        let (mut found, offers) = self.read()?;
+        if let Some(at) = wanted::choose(&found, &wanted, offers.chosen.as_ref()) {
             return Ok(found.swap_remove(at));
         }
-        match requirement {
-            Some(requirement) if !found.is_empty() => Err(ResolveError::NoneFits {
-                requirement: requirement.clone(),
-                installed: found
-                    .iter()
-                    .map(|one| one.version.to_string())
-                    .collect::<Vec<_>>()
-                    .join(", "),
-            }),
-            _ => Err(ResolveError::NothingInstalled),
+        if found.is_empty() {
+            return Err(ResolveError::NothingInstalled);
         }
+        Err(ResolveError::NoneFits {
+            wanted: wanted.to_string(),
+            requirement: wanted.joined(),
+            installed: named(&found),
+        })
     }
 
-    /// Makes an installed version the default for new sessions. Running ones keep theirs.
-    pub fn use_version(&self, version: &Version) -> Result<(), UseError> {
-        let _lock = self.lock()?;
-        if self.installed(version)?.is_none() {
-            return Err(UseError::NotInstalled {
-                version: version.clone(),
-            });
+    /// What is installed, and what is known about it.
+    fn read(&self) -> Result<(Vec<Installed>, Offers), StoreError> {
+        let (mut found, offers) = (self.scan()?, Offers::read(&self.dir)?);
+        for one in &mut found {
+            one.standing = offers.standing(&one.version);
+            one.canary = offers.canary(&one.version).cloned();
         }
-        self.write_current(&format!("{version}\n"))?;
-        Ok(())
-    }
-
-    /// Removes a version. The default is refused unless forced; a forced one leaves the newest of
-    /// the others as the default.
-    pub fn remove(&self, version: &Version, force: bool) -> Result<(), RemoveError> {
-        let _lock = self.lock()?;
-        let Some(one) = self.list()?.into_iter().find(|one| one.version == *version) else {
-            return Err(RemoveError::NotInstalled {
-                version: version.clone(),
-            });
-        };
-        if one.default && !force {
-            return Err(RemoveError::IsDefault {
-                version: version.clone(),
-            });
+        if let Some(default) = wanted::choose(&found, &Wanted::default(), offers.chosen.as_ref()) {
+            found[default].default = true;
         }
-        let pinned = self
-            .current()?
-            .is_some_and(|pinned| pinned.matches(version));
-        if one.default && pinned {
-            let current = self.dir.join(CURRENT);
-            fs::remove_file(&current).map_err(io_error("remove", &current))?;
-        }
-        // Out of sight first, so that nobody finds half of it.
-        let aside = self.dir.join(format!("{STAGING}rm-{version}"));
-        self.discard(&aside)?;
-        let home = self.home(version);
-        set_mode(&home, 0o755)?;
-        fs::rename(&home, &aside).map_err(io_error("rename", &home))?;
-        self.discard(&aside)?;
-        Ok(())
-    }
-
-    /// This version, if it is installed.
-    fn installed(&self, version: &Version) -> Result<Option<Installed>, StoreError> {
-        Ok(self.scan()?.into_iter().find(|one| one.version == *version))
+        Ok((found, offers))
     }
 
     fn scan(&self) -> Result<Vec<Installed>, StoreError> {
@@ -271,27 +209,12 @@ impl Versions {
                 size: metadata.len(),
                 installed_at,
                 default: false,
+                standing: Standing::Unproved,
+                canary: None,
             });
         }
         found.sort_by(|a, b| b.version.cmp(&a.version));
         Ok(found)
-    }
-
-    /// What was chosen as the default, if anything.
-    fn current(&self) -> Result<Option<VersionReq>, StoreError> {
-        let path = self.dir.join(CURRENT);
-        match fs::read_to_string(&path) {
-            Ok(text) => requirement(&text).map_err(|_| StoreError::Current { path }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(io_error("read", &path)(error)),
-        }
-    }
-
-    fn write_current(&self, text: &str) -> Result<(), StoreError> {
-        let path = self.dir.join(CURRENT);
-        let staged = self.dir.join(format!("{STAGING}{CURRENT}"));
-        fs::write(&staged, text).map_err(io_error("write", &staged))?;
-        fs::rename(&staged, &path).map_err(io_error("rename", &staged))
     }
 
     fn home(&self, version: &Version) -> PathBuf {
@@ -355,20 +278,14 @@ impl Versions {
     }
 }
 
-/// Which of the versions, newest first, a session gets.
-fn choose(
-    found: &[Installed],
-    requirement: Option<&VersionReq>,
-    current: Option<&VersionReq>,
-) -> Option<usize> {
-    // A requirement alone never takes a pre-release; without one the newest is the newest.
-    let allowed =
-        |one: &Installed| requirement.is_none_or(|requirement| requirement.matches(&one.version));
-    let pinned = |one: &Installed| current.is_some_and(|current| current.matches(&one.version));
-    found
-        .iter()
-        .position(|one| allowed(one) && pinned(one))
-        .or_else(|| found.iter().position(allowed))
+/// The versions in one line, with those that are not offered marked.
+fn named(found: &[Installed]) -> String {
+    let name = |one: &Installed| match one.standing {
+        Standing::Offered => one.version.to_string(),
+        Standing::Unproved => format!("{}, not offered", one.version),
+        Standing::Withdrawn => format!("{}, rolled back", one.version),
+    };
+    found.iter().map(name).collect::<Vec<_>>().join("; ")
 }
 
 fn set_mode(path: &Path, mode: u32) -> Result<(), StoreError> {

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 
 use super::registry::{Registry, RegistryError, Release, Session};
 use super::unpack::unpack;
-use super::{EXECUTABLE, Installed, STAGING, StoreError, Versions, set_mode};
+use super::{EXECUTABLE, Installed, STAGING, StoreError, Versions, exact, set_mode};
 
 /// Pieces of the download that wait for the disk; the download waits when they are full. Pieces
 /// are some 16 KiB, so this holds about half a megabyte.
@@ -90,6 +90,12 @@ impl Versions {
         requirement: Option<&VersionReq>,
         progress: impl Fn(Progress) + Send + Sync,
     ) -> Result<Installed, InstallError> {
+        // What has a number and is there needs nobody's word.
+        if let Some(named) = requirement.and_then(exact)
+            && let Some(installed) = self.find(&named)?
+        {
+            return Ok(installed);
+        }
         progress(Progress::Looking);
         let session = registry.connect()?;
         let release = session.release(requirement).await?;
