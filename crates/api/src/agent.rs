@@ -4,6 +4,7 @@ pub mod create;
 pub mod limits;
 pub mod update;
 
+use semver::VersionReq;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -79,6 +80,10 @@ pub struct Profile {
     pub multiagent: Option<Value>,
     /// On whose behalf sessions run.
     pub execution_identity: ExecutionIdentity,
+    /// Which versions of the claude CLI may run it, an extension of the public contract; `None`
+    /// leaves it to the environment.
+    #[serde(default)]
+    pub cli: Option<VersionReq>,
 }
 
 /// On whose behalf sessions run.

@@ -38,6 +38,7 @@ impl Read for CreateAgent {
             .optional::<NewMetadata>("metadata")?
             .unwrap_or_default()
             .0;
+        let cli = fields.optional("cli")?;
         let limits = AgentLimits::changed(None, fields.patch("limits")?);
         fields.finish()?;
         check_text(Some(&name), description.as_deref(), system.as_deref())?;
@@ -51,6 +52,7 @@ impl Read for CreateAgent {
             skills: Vec::new(),
             multiagent: None,
             execution_identity,
+            cli,
         };
         profile.check()?;
         Ok(CreateAgent {

@@ -21,12 +21,32 @@ fn a_minimal_agent_is_resolved() {
             "name": "n", "description": null, "system": null,
             "model": {"id": "m", "effort": null, "inference_geo": null, "speed": null},
             "tools": [], "mcp_servers": [], "skills": [], "multiagent": null,
-            "execution_identity": {"type": "service_account"}, "metadata": {}, "limits": null,
+            "execution_identity": {"type": "service_account"}, "cli": null, "metadata": {}, "limits": null,
         })
     );
     let back: Definition =
         serde_json::from_value(serde_json::to_value(&definition).unwrap()).unwrap();
     assert_eq!(back, definition);
+}
+
+#[test]
+fn a_cli_requirement_is_set_kept_and_removed() {
+    let stored = create(&with("cli", json!("^2.1"))).unwrap();
+    assert_eq!(serde_json::to_value(&stored).unwrap()["cli"], "^2.1");
+    let update = |value| {
+        let update = UpdateAgent::read(value, At::root()).unwrap();
+        update.apply(&stored).unwrap().profile.cli
+    };
+    assert_eq!(update(json!({"name": "o"})), stored.profile.cli);
+    assert_eq!(update(json!({"cli": null})), None);
+    let error = create(&with("cli", json!("newest"))).unwrap_err();
+    assert!(
+        error
+            .message
+            .starts_with("cli: must be a semver requirement"),
+        "{}",
+        error.message
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The request that changes an agent, which makes a new version.
 
+use semver::VersionReq;
 use serde_json::Value;
 
 use super::limits::AgentLimitsParams;
@@ -25,6 +26,7 @@ pub struct UpdateAgent {
     mcp_servers: Patch<Vec<McpServer>>,
     execution_identity: Patch<ExecutionIdentity>,
     metadata: Option<MetadataPatch>,
+    cli: Patch<VersionReq>,
     limits: Patch<AgentLimitsParams>,
 }
 
@@ -43,6 +45,7 @@ impl Read for UpdateAgent {
             mcp_servers: fields.patch("mcp_servers")?,
             execution_identity: fields.patch("execution_identity")?,
             metadata: fields.optional("metadata")?,
+            cli: fields.patch("cli")?,
             limits: fields.patch("limits")?,
         };
         unserved(&mut fields, "skills")?;
@@ -77,6 +80,7 @@ impl UpdateAgent {
         self.mcp_servers.apply_or_default(&mut profile.mcp_servers);
         self.execution_identity
             .apply_or_default(&mut profile.execution_identity);
+        self.cli.apply(&mut profile.cli);
         profile.check()?;
         if let Some(metadata) = self.metadata {
             metadata.apply(&mut definition.metadata)?;

@@ -108,7 +108,7 @@ fn overrides_replace_in_the_snapshot_only() {
         json!({
             "type": "agent", "id": "agent_1", "version": 3, "name": "n", "description": null, "system": null,
             "model": {"id": "other", "effort": null, "inference_geo": null, "speed": null}, "tools": [],
-            "mcp_servers": [], "skills": [], "multiagent": null, "execution_identity": {"type": "service_account"},
+            "mcp_servers": [], "skills": [], "multiagent": null, "execution_identity": {"type": "service_account"}, "cli": null,
         })
     );
 }

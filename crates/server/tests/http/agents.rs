@@ -25,6 +25,7 @@ async fn an_agent_is_shown_with_every_key() {
                 "default_config": {"enabled": true, "permission_policy": {"type": "always_allow"}}, "configs": [],
             }],
             "mcp_servers": [], "skills": [], "multiagent": null, "execution_identity": {"type": "service_account"},
+            "cli": null,
             "metadata": {"k": "v"}, "limits": null, "created_at": "2026-11-22T12:00:00.000000Z",
             "updated_at": "2026-11-22T12:00:00.000000Z", "archived_at": null,
         })

@@ -22,7 +22,7 @@ async fn a_session_is_shown_with_every_key() {
                 "type": "agent", "id": agent, "version": 1, "name": "a", "description": null, "system": null,
                 "model": {"id": "claude-opus-5-5", "effort": null, "inference_geo": null, "speed": null},
                 "tools": [], "mcp_servers": [], "skills": [], "multiagent": null,
-                "execution_identity": {"type": "service_account"},
+                "execution_identity": {"type": "service_account"}, "cli": null,
             },
             "environment_id": environment, "title": "t", "metadata": {"k": "v"}, "resources": [], "vault_ids": [],
             "deployment_id": null,
