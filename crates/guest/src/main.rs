@@ -25,6 +25,7 @@ mod serve;
 mod stats;
 mod supervise;
 mod sys;
+mod tree;
 mod wire;
 
 use std::{ffi::OsString, process::ExitCode};

@@ -6,7 +6,7 @@ use protocol::{ErrorCode, GENERATION, Hello, Open, Opened, Refusal};
 
 use crate::{
     archive, identity, make_dir, port, port::Acceptances, process, reaper::Reaper, stats::Clock,
-    wire::Stream,
+    tree, wire::Stream,
 };
 
 /// What the streams of one guest share.
@@ -19,6 +19,8 @@ pub struct Guest {
     pub reaper: Rc<Reaper>,
     pub acceptances: Acceptances,
     pub processes: process::Count,
+    /// What the next save may leave out.
+    known: tree::Known,
 }
 
 impl Guest {
@@ -30,6 +32,7 @@ impl Guest {
             reaper,
             acceptances,
             processes: process::Count::default(),
+            known: tree::Known::new(),
         }
     }
 }
@@ -61,6 +64,12 @@ pub async fn serve(guest: Rc<Guest>, mut stream: Stream) {
             Ok(()) => reply(stream, Opened::Ok).await,
             Err(refusal) => refuse(stream, refusal).await,
         },
+        Open::Save {
+            roots,
+            since_ns,
+            user,
+        } => tree::save(&guest.known, stream, roots, since_ns, user).await,
+        Open::Restore { roots, user } => tree::restore(&guest.known, stream, roots, user).await,
         Open::Stats => {
             let clock = guest.clock;
             match tokio::task::spawn_blocking(move || crate::stats::gather(clock)).await {
@@ -79,9 +88,10 @@ pub async fn serve(guest: Rc<Guest>, mut stream: Stream) {
 fn belongs(members: bool, open: &Open) -> Result<(), Refusal> {
     match open {
         Open::Spawn(spec) => identity::check(members, spec.user.as_ref()),
-        Open::Unpack { user, .. } | Open::Pack { user, .. } => {
-            identity::check(members, user.as_ref())
-        }
+        Open::Unpack { user, .. }
+        | Open::Pack { user, .. }
+        | Open::Save { user, .. }
+        | Open::Restore { user, .. } => identity::check(members, user.as_ref()),
         Open::MakeDir { owner: Some(_), .. } if !members => Err(Refusal::new(
             ErrorCode::BadRequest,
             "this sandbox has one user and another is named",

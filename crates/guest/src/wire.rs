@@ -58,6 +58,11 @@ impl Stream {
         self.0.write_all(bytes).await
     }
 
+    /// Appends what arrives, and says how many bytes it was; 0 at the end.
+    pub async fn receive(&mut self, into: &mut BytesMut) -> io::Result<usize> {
+        self.0.read_buf(into).await
+    }
+
     /// Receives the next frame; `None` when the stream ended or brought nonsense.
     pub async fn frame<F: Frame>(&mut self, decoder: &mut FrameDecoder<F>) -> Option<F> {
         read_frame(&mut self.0, decoder).await

@@ -6,7 +6,7 @@
 //! ```text
 //! opener ── message: Open ──▶ opened side
 //! opener ◀─ message: Opened ─ opened side
-//! then the stream's own content: process frames, archive frames, or raw bytes
+//! then the stream's own content: process, archive or tree frames, or raw bytes
 //! ```
 //!
 //! The first stream of a link is [`Open::Hello`]: the two agree on a generation, once. A guest
@@ -25,12 +25,17 @@ mod frame;
 mod message;
 mod open;
 mod process_frame;
+mod tree_frame;
 
 pub use archive_frame::{ARCHIVE_CHUNK_MAX, ArchiveFrame};
 pub use frame::{Frame, FrameDecoder, FrameError, HEADER_LEN, header};
 pub use message::{MESSAGE_MAX, MessageDecoder, MessageError, decode_open, decode_opened, encode};
 pub use open::{ErrorCode, Hello, Open, Opened, ProcessSpec, Refusal, Stats, User, WindowSize};
 pub use process_frame::{Exit, GuestFrame, HostFrame, STDIN_WINDOW, kind};
+pub use tree_frame::{
+    Entry, EntryKind, TREE_CHUNK_MAX, TREE_PATH_MAX, TREE_XATTRS_MAX, TreeEnd, TreeFrame,
+    Unchanged, Xattr, is_tree_path, order,
+};
 
 /// The generation this crate describes. A change that an older peer would misread is a new one.
 pub const GENERATION: u32 = 1;

@@ -130,8 +130,9 @@ pub fn decode_opened(body: &[u8]) -> Result<Opened, MessageError> {
     serde_json::from_slice(body).map_err(MessageError::Json)
 }
 
-const KNOWN: [&str; 9] = [
-    "hello", "spawn", "dial", "listen", "unpack", "pack", "make_dir", "stats", "accepted",
+const KNOWN: [&str; 11] = [
+    "hello", "spawn", "dial", "listen", "unpack", "pack", "make_dir", "save", "restore", "stats",
+    "accepted",
 ];
 
 #[cfg(test)]

@@ -71,6 +71,36 @@ pub enum Open {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         owner: Option<User>,
     },
+    /// Reads file trees. Answered with [`Opened::Ok`]; then the guest sends [`crate::TreeFrame`]s
+    /// up to `End` or `Failed`.
+    ///
+    /// Everything below the roots comes, in the order of [`crate::order`], under the paths that
+    /// it has from the root of the file system. What did not change since a time comes as
+    /// [`crate::TreeFrame::Unchanged`]. Sockets, pipes and devices are left out, and so is what
+    /// vanishes meanwhile, or lies deeper than 256 directories.
+    Save {
+        /// Absolute directories inside; one that is missing is an empty tree.
+        roots: Vec<String>,
+        /// What the last save or restore ended with; 0 for everything. A time that is not of
+        /// this guest and these roots gives everything too.
+        since_ns: i64,
+        /// Whose permissions decide; see [`User`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<User>,
+    },
+    /// Makes file trees. Answered with [`Opened::Ok`]; then the host sends [`crate::TreeFrame`]s
+    /// up to `End`, without `Unchanged`, and the guest answers with one `End` or `Failed`.
+    ///
+    /// What is below the roots and not in the tree stays. Entries are confined to the roots and
+    /// reached without following symbolic links; set-user-id bits are dropped, and set-group-id
+    /// ones of anything but directories.
+    Restore {
+        /// Absolute directories inside, made when they are missing. Entries elsewhere are refused.
+        roots: Vec<String>,
+        /// Whose everything becomes, and whose permissions decide; see [`User`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<User>,
+    },
     /// Asks how the sandbox does. Answered with [`Opened::Stats`], after which the stream is
     /// closed.
     Stats,

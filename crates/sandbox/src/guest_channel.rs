@@ -156,6 +156,37 @@ impl Guest {
         Ok(Packed::new(self.link.open_ok(&open).await?))
     }
 
+    /// Reads file trees: what comes is [`protocol::TreeFrame`]s up to `End` or `Failed`, and only an
+    /// `End` says that it was all. See [`Open::Save`] for what comes.
+    ///
+    /// `since_ns` is what the last save or restore of these roots ended with, by this very guest;
+    /// 0 asks for everything. What is done, is done as `user`, who must be named where a sandbox
+    /// has several members, and must not where it has one.
+    pub async fn save(
+        &self,
+        roots: Vec<String>,
+        since_ns: i64,
+        user: Option<User>,
+    ) -> Result<GuestIo, LinkError> {
+        let open = Open::Save {
+            roots,
+            since_ns,
+            user,
+        };
+        Ok(GuestIo::new(self.link.open_ok(&open).await?))
+    }
+
+    /// Makes file trees: takes [`protocol::TreeFrame`]s up to `End`, and then answers with one `End` or
+    /// `Failed`, which may come sooner. See [`Open::Restore`] for what is refused.
+    pub async fn restore(
+        &self,
+        roots: Vec<String>,
+        user: Option<User>,
+    ) -> Result<GuestIo, LinkError> {
+        let open = Open::Restore { roots, user };
+        Ok(GuestIo::new(self.link.open_ok(&open).await?))
+    }
+
     /// How the sandbox does, seen from inside.
     pub async fn stats(&self) -> Result<Stats, LinkError> {
         match self.link.open(&Open::Stats).await? {

@@ -21,3 +21,5 @@ mod ports;
 mod processes;
 #[path = "guest/speed.rs"]
 mod speed;
+#[path = "guest/trees.rs"]
+mod trees;

@@ -46,6 +46,15 @@ fn opens() -> Vec<Open> {
             mode: 0o700,
             owner: Some(user()),
         },
+        Open::Save {
+            roots: vec!["/workspace".into()],
+            since_ns: 1,
+            user: None,
+        },
+        Open::Restore {
+            roots: vec!["/workspace".into()],
+            user: Some(user()),
+        },
         Open::Stats,
         Open::Accepted {
             tag: "model".into(),
