@@ -16,10 +16,14 @@ use std::{
 
 use sandbox::{
     GroupLimits, Mount, Phase, Provider, ProviderError, Reclaimed, Rootfs,
+    guest_channel::{GUEST, Guest},
     oci::{Oci, RuntimeChoice},
 };
-use tokio::{io::AsyncReadExt, task::JoinSet};
-use world::{World, answer, chain, config, id, is_root, out, run, spec, until};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinSet,
+};
+use world::{World, answer, chain, config, id, is_installed, is_root, out, run, spec, until};
 
 async fn keeps_the_contract(runtime: &str) {
     let Some(world) = World::new(runtime).await else {
@@ -41,8 +45,13 @@ async fn keeps_the_contract(runtime: &str) {
         world.provider.limits(&id("one")).await.unwrap(),
         Default::default()
     );
-    introspect(&mut one).await;
+    introspect(&mut one, runtime == "runsc").await;
+    stands_still_while_frozen(&world, &mut one).await;
     world.provider.destroy(&id("one")).await.unwrap();
+    world.provider.destroy(&id("one")).await.unwrap();
+    world.assert_nothing_left().await;
+    // The name is free again.
+    world.create("one").await;
     world.provider.destroy(&id("one")).await.unwrap();
     world.provider.destroy(&id("never-was")).await.unwrap();
     assert!(
@@ -56,16 +65,16 @@ async fn keeps_the_contract(runtime: &str) {
     world.assert_nothing_left().await;
 }
 
-/// What every runtime has to give, seen from inside.
-async fn introspect(sandbox: &mut sandbox::Sandbox) {
+/// What every runtime has to give, seen from inside. A kernel in user space tells less of itself
+/// and has its own devices and mounts.
+async fn introspect(sandbox: &mut sandbox::Sandbox, own_kernel: bool) {
     let status = out(sandbox, "cat /proc/1/status").await;
     for field in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
-        assert!(
-            status.contains(&format!("{field}:\t0000000000000000")),
-            "{status}"
-        );
+        let none = format!("{field}:\t0000000000000000");
+        let untold = own_kernel && !status.contains(field);
+        assert!(untold || status.contains(&none), "{status}");
     }
-    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    assert!(own_kernel || status.contains("NoNewPrivs:\t1"), "{status}");
     assert_eq!(out(sandbox, "id -u; id -g").await, "1000\n1000");
     assert_eq!(out(sandbox, "hostname").await, "sandbox");
     assert_eq!(
@@ -73,22 +82,24 @@ async fn introspect(sandbox: &mut sandbox::Sandbox) {
         "lo"
     );
     // Up: the address of loopback is routed locally.
-    assert!(
-        out(sandbox, "cat /proc/net/fib_trie")
-            .await
-            .contains("127.0.0.1")
-    );
+    let routes = out(sandbox, "cat /proc/net/fib_trie").await;
+    assert!(own_kernel || routes.contains("127.0.0.1"), "{routes}");
     assert_eq!(
         out(sandbox, "ls /home; ls -a /home/agent | tail -n +3").await,
         "agent"
     );
+    let controls = if own_kernel {
+        "/sys/fs/cgroup/*"
+    } else {
+        "/sys/fs"
+    };
     for secret in [
         "/etc/shadow",
         "/etc/ssh",
         "/root",
         "/var/lib",
         "/run/docker.sock",
-        "/sys/fs",
+        controls,
     ] {
         assert_eq!(
             run(sandbox, &format!("test -e {secret}")).await.1,
@@ -127,6 +138,8 @@ async fn introspect(sandbox: &mut sandbox::Sandbox) {
     }
     let list = "for f in /dev/* /dev/pts/*; do test ! -L $f && test -b $f -o -c $f && echo $f; done | sort | tr '\\n' ' '";
     let devices = out(sandbox, list).await;
+    // A kernel in user space has this one of its own.
+    let devices = devices.replace("/dev/fuse ", if own_kernel { "" } else { "/dev/fuse " });
     let expected = "/dev/full /dev/null /dev/pts/ptmx /dev/random /dev/tty /dev/urandom /dev/zero";
     assert_eq!(devices.trim(), expected);
     assert_eq!(
@@ -148,6 +161,7 @@ async fn introspect(sandbox: &mut sandbox::Sandbox) {
         "/tmp",
         "/usr",
         "/workspace",
+        if own_kernel { "/sys" } else { "/proc" },
     ];
     for mount in mounts.lines() {
         let fits = known.iter().any(|known| {
@@ -173,13 +187,87 @@ async fn crun_keeps_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn youki_keeps_the_contract() {
+    keeps_the_contract("youki").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runsc_keeps_the_contract() {
+    keeps_the_contract("runsc").await;
+}
+
+/// The product's guest, whose needs are others than a shell's.
+#[tokio::test(flavor = "multi_thread")]
+async fn guest_speaks_out_of_every_runtime() {
+    for runtime in ["embedded", "crun", "runc", "youki", "runsc"] {
+        let Some(world) = World::with_guest(runtime, GUEST).await else {
+            continue;
+        };
+        let sandbox = world.create("spoken").await;
+        let (guest, mut incoming) = Guest::connect(sandbox.stream).await.unwrap();
+        assert_eq!(guest.hello().uid, 1000, "{runtime}");
+        let listening = guest.listen(61_001, "door").await.unwrap();
+        assert_eq!(listening.port, 61_001);
+        let mut io = guest.dial(61_001).await.unwrap();
+        io.write_all(b"knock").await.unwrap();
+        let (tag, mut arrived) = incoming.accept().await.unwrap();
+        assert_eq!(tag, "door");
+        let mut knock = [0; 5];
+        arrived.read_exact(&mut knock).await.unwrap();
+        assert_eq!(&knock, b"knock", "{runtime}");
+        world.provider.freeze(&id("spoken"), None).await.unwrap();
+        world.provider.thaw(&id("spoken"), None).await.unwrap();
+        assert!(guest.stats().await.unwrap().processes >= 1, "{runtime}");
+        world.provider.destroy(&id("spoken")).await.unwrap();
+        world.assert_nothing_left().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kernel_in_user_space_keeps_the_limits_as_a_whole() {
+    let Some(world) = World::new("runsc").await else {
+        return;
+    };
+    assert!(!world.provider.abilities().groups);
+    let mut wanted = spec("whole");
+    wanted.resources.memory_bytes = 128 << 20;
+    let mut sandbox = world.provider.create(&wanted).await.unwrap();
+    let disk =
+        "head -c 200m /dev/zero > /workspace/big; stat -c %s /workspace/big; rm /workspace/big";
+    let written = out(&mut sandbox, disk).await;
+    let written: u64 = written.lines().last().unwrap().parse().unwrap();
+    assert!(
+        written <= wanted.resources.disk_bytes * 102 / 100,
+        "{written}"
+    );
+    let whole = id("whole");
+    let group = world
+        .provider
+        .group(&whole, "a", GroupLimits::default())
+        .await;
+    assert!(
+        matches!(group, Err(ProviderError::Unable { .. })),
+        "{group:?}"
+    );
+    // Its memory is one program's on the host: used up, all of it ends.
+    let eat = b"head -c 400m /dev/zero | tail -c 300m | wc -c\n";
+    sandbox.stream.write_all(eat).await.unwrap();
+    let mut rest = Vec::new();
+    let _ = sandbox.stream.read_to_end(&mut rest).await;
+    let hits = world.provider.limits(&id("whole")).await.unwrap();
+    assert!(hits.oom_kills >= 1, "{hits:?}");
+    world.provider.destroy(&id("whole")).await.unwrap();
+    world.assert_nothing_left().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn runtime_that_is_not_there_is_an_error_not_another_runtime() {
     if !is_root() {
         return;
     }
     let data = tempfile::tempdir().unwrap();
     for name in ["youki", "docker"] {
-        if fs::exists(format!("/usr/bin/{name}")).unwrap() && name == "youki" {
+        if is_installed(name) && name == "youki" {
             continue;
         }
         let mut config = config(data.path());
@@ -481,69 +569,63 @@ async fn sandbox_of_an_earlier_server_is_found_and_removed() {
 /// Counts for ever, so that anybody can see whether it runs.
 const COUNTER: &str = "while :; do echo x >> /tmp/count; sleep 0.005; done";
 
-async fn freezing_stops_all_and_is_undone(runtime: &str) {
-    let Some(world) = World::new(runtime).await else {
-        return;
-    };
-    let mut sandbox = world.create("icy").await;
-    let icy = id("icy");
+async fn stands_still_while_frozen(world: &World, sandbox: &mut sandbox::Sandbox) {
+    let (provider, id) = (&world.provider, sandbox.id.clone());
     out(
-        &mut sandbox,
+        sandbox,
         &format!("(setsid sh -c '{COUNTER}') </dev/null >/dev/null 2>&1 & echo started"),
     )
     .await;
     for _ in 0..2 {
-        world.provider.freeze(&icy, None).await.unwrap();
-        world.provider.freeze(&icy, None).await.unwrap();
-        let before = world.provider.footprints(&icy).await.unwrap();
+        provider.freeze(&id, None).await.unwrap();
+        provider.freeze(&id, None).await.unwrap();
+        let before = provider.footprints(&id).await.unwrap();
         assert!(before.sandbox.memory_bytes > 0, "{before:?}");
         assert!(!before.sandbox.processor_time.is_zero(), "{before:?}");
         // A frozen guest answers nothing.
-        let asked = run(&mut sandbox, "echo awake");
+        let asked = run(sandbox, "echo awake");
         let early = tokio::time::timeout(Duration::from_millis(200), asked).await;
         assert!(early.is_err(), "it answered: {early:?}");
-        let after = world.provider.footprints(&icy).await.unwrap();
+        let after = provider.footprints(&id).await.unwrap();
         assert_eq!(
             before.sandbox.processor_time, after.sandbox.processor_time,
             "something runs"
         );
-        world.provider.thaw(&icy, None).await.unwrap();
-        world.provider.thaw(&icy, None).await.unwrap();
-        assert_eq!(answer(&mut sandbox).await, ("awake\n".to_owned(), 0));
+        provider.thaw(&id, None).await.unwrap();
+        provider.thaw(&id, None).await.unwrap();
+        assert_eq!(answer(sandbox).await, ("awake\n".to_owned(), 0));
     }
-    let lines = "wc -l < /tmp/count";
-    let before: u64 = out(&mut sandbox, lines).await.parse().unwrap();
-    let after: u64 = out(&mut sandbox, "sleep 0.2; wc -l < /tmp/count")
-        .await
-        .parse()
-        .unwrap();
-    assert!(after > before, "{before} to {after}");
-    world.provider.freeze(&icy, None).await.unwrap();
-    world.provider.destroy(&icy).await.unwrap();
+    let lines: u64 = out(sandbox, "wc -l < /tmp/count").await.parse().unwrap();
+    let more = format!("until test $(wc -l < /tmp/count) -gt {lines}; do sleep 0.01; done");
+    assert_eq!(run(sandbox, &more).await.1, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frozen_sandbox_can_be_destroyed_and_an_absent_one_not_be_frozen() {
+    let Some(world) = World::embedded().await else {
+        return;
+    };
+    let sandbox = world.create("icy").await;
+    let (provider, icy) = (&world.provider, id("icy"));
+    provider.freeze(&icy, None).await.unwrap();
+    provider.destroy(&icy).await.unwrap();
+    drop(sandbox);
     world.assert_nothing_left().await;
     for outcome in [
-        world.provider.freeze(&icy, None).await,
-        world.provider.thaw(&icy, None).await,
-        world.provider.footprints(&icy).await.map(drop),
-        world.provider.reclaim(&icy).await.map(drop),
-        world
-            .provider
-            .group(&icy, "a", GroupLimits::default())
-            .await,
-        world.provider.join(&icy, "a", 1).await,
-        world.provider.group_limits(&icy, "a").await.map(drop),
-        world.provider.kill_group(&icy, "a").await,
+        provider.freeze(&icy, None).await,
+        provider.thaw(&icy, None).await,
+        provider.footprints(&icy).await.map(drop),
+        provider.reclaim(&icy).await.map(drop),
+        provider.group(&icy, "a", GroupLimits::default()).await,
+        provider.join(&icy, "a", 1).await,
+        provider.group_limits(&icy, "a").await.map(drop),
+        provider.kill_group(&icy, "a").await,
     ] {
         assert!(
             matches!(outcome, Err(ProviderError::Absent { .. })),
             "{outcome:?}"
         );
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn frozen_sandbox_stands_still_until_it_is_thawed_or_destroyed() {
-    freezing_stops_all_and_is_undone("embedded").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -8,7 +8,10 @@ use std::path::Path;
 use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Value, json};
 
-use super::request::{GUEST, Ids, Limits, Request, TOOLS};
+use super::{
+    request::{GUEST, Ids, Limits, Maker, Request, TOOLS},
+    stage::Stage,
+};
 
 /// Kernel files that tell about the host or let it be steered.
 const MASKED: [&str; 23] = [
@@ -70,15 +73,15 @@ const OOM_SCORE: i32 = 500;
 /// Ids in one sandbox's range.
 pub(super) const IDS: u32 = 65_536;
 
-/// The configuration for a root that stands complete at `root`. Limits are left out when
+/// The configuration for a root that stands complete on the stage. Limits are left out when
 /// somebody else keeps them.
-pub(super) fn config(request: &Request, root: &Path, with_limits: bool) -> Value {
+pub(super) fn config(request: &Request, stage: &Stage, with_limits: bool) -> Value {
     json!({
         "ociVersion": "1.0.2",
-        "root": { "path": root, "readonly": true },
+        "root": { "path": stage.root, "readonly": true },
         "hostname": request.hostname,
         "process": process(request),
-        "mounts": mounts(request.members),
+        "mounts": mounts(request, &stage.disk),
         "linux": linux(request, with_limits),
     })
 }
@@ -115,7 +118,23 @@ fn process(request: &Request) -> Value {
     })
 }
 
-fn mounts(members: bool) -> Value {
+fn mounts(request: &Request, disk: &Path) -> Value {
+    let mut mounts = kernel_mounts(request.members);
+    if let Maker::Program {
+        own_kernel: true, ..
+    } = request.maker
+    {
+        mounts.extend(request.writable().map(|(name, place, _)| {
+            json!({
+                "destination": place, "type": "bind", "source": disk.join(name),
+                "options": ["bind", "rw", "nosuid", "nodev"],
+            })
+        }));
+    }
+    mounts.into()
+}
+
+fn kernel_mounts(members: bool) -> Vec<Value> {
     let (mut proc, mut shm) = (vec!["nosuid", "noexec", "nodev"], "mode=1777");
     if members {
         // Nobody sees another user's processes, but for the guest by its group.
@@ -123,24 +142,24 @@ fn mounts(members: bool) -> Value {
         // Names are to be known, not found.
         shm = "mode=1733";
     }
-    json!([
-        {
+    vec![
+        json!({
             "destination": "/proc", "type": "proc", "source": "proc",
             "options": proc,
-        },
-        {
+        }),
+        json!({
             "destination": "/dev", "type": "tmpfs", "source": "tmpfs",
             "options": ["nosuid", "noexec", "strictatime", "mode=755", "size=64k", "nr_inodes=64"],
-        },
-        {
+        }),
+        json!({
             "destination": "/dev/pts", "type": "devpts", "source": "devpts",
             "options": ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"],
-        },
-        {
+        }),
+        json!({
             "destination": "/dev/shm", "type": "tmpfs", "source": "shm",
             "options": ["nosuid", "noexec", "nodev", shm, "size=65536k"],
-        },
-    ])
+        }),
+    ]
 }
 
 fn linux(request: &Request, with_limits: bool) -> Value {

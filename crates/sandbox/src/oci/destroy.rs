@@ -2,7 +2,7 @@
 
 use std::{
     fs, io,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     thread,
     time::{Duration, Instant},
@@ -45,7 +45,7 @@ pub(super) fn list(shared: &Shared) -> Result<Vec<Observed>, ProviderError> {
     let mut found = names(&shared.sandboxes());
     found.extend(shared.cgroups.iter().flat_map(|groups| groups.ids()));
     if let Maker::Program { state, .. } = &shared.maker {
-        found.extend(names(state));
+        found.extend(runtime::traces(state).into_iter().map(|(id, _)| id));
     }
     found.sort();
     found.dedup();
@@ -80,10 +80,14 @@ pub(super) fn remove(shared: &Shared, id: &SandboxId) -> Result<(), ProviderErro
         wait(deadline, "letting go of the disk", || !attached(&image))?;
     }
     if let Maker::Program { state, .. } = &shared.maker {
-        absent_is_fine(
-            fs::remove_dir_all(state.join(id.as_str())),
-            "remove the runtime's state",
-        )?;
+        for trace in traces(state, id) {
+            let removed = if trace.is_dir() {
+                fs::remove_dir_all(trace)
+            } else {
+                fs::remove_file(trace)
+            };
+            absent_is_fine(removed, "remove the runtime's state")?;
+        }
     }
     absent_is_fine(
         fs::remove_dir_all(&directory),
@@ -122,7 +126,7 @@ fn end_processes(
     })?;
     // A runtime may keep more than processes: it cleans up after what we have just ended.
     if let Maker::Program { path, state, .. } = &shared.maker
-        && state.join(id.as_str()).exists()
+        && !traces(state, id).is_empty()
     {
         runtime::forget(path, state, id.as_str());
     }
@@ -130,6 +134,14 @@ fn end_processes(
         process::reap_adopted(&shared.table().pids());
     }
     Ok(())
+}
+
+/// What the runtime keeps about one sandbox.
+fn traces(state: &Path, id: &SandboxId) -> Vec<PathBuf> {
+    let all = runtime::traces(state).into_iter();
+    all.filter(|(of, _)| of == id.as_str())
+        .map(|(_, trace)| trace)
+        .collect()
 }
 
 fn record(directory: &Path) -> Option<Made> {

@@ -89,7 +89,7 @@ fn embedded(request: &Request, stage: &Stage) -> Result<i32, Failure> {
         enter(group)?;
     }
     hide_cgroups()?;
-    write_config(stage, &bundle::config(request, &stage.root, false))?;
+    write_config(stage, &bundle::config(request, stage, false))?;
     let container = ContainerBuilder::new(request.id.clone(), SyscallType::default())
         .with_root_path(stage.state.clone())?
         .validate_id()?
@@ -128,6 +128,7 @@ fn program(request: &Request, stage: &Stage) -> Result<i32, Failure> {
         state,
         options,
         hide_unified: hide,
+        own_kernel,
     } = &request.maker
     else {
         return Err("not a program of the host".into());
@@ -135,7 +136,7 @@ fn program(request: &Request, stage: &Stage) -> Result<i32, Failure> {
     if *hide {
         hide_unified();
     }
-    write_config(stage, &bundle::config(request, &stage.root, true))?;
+    write_config(stage, &bundle::config(request, stage, true))?;
     let pid_file = stage.bundle.join("pid");
     // The container inherits standard input and error, which are the link and the log.
     let status = Command::new(path)
@@ -151,7 +152,12 @@ fn program(request: &Request, stage: &Stage) -> Result<i32, Failure> {
     if !status.success() {
         return Err(format!("{} ended with {status}", path.display()).into());
     }
-    Ok(fs::read_to_string(&pid_file)?.trim().parse()?)
+    let pid = fs::read_to_string(&pid_file)?.trim().parse()?;
+    if !own_kernel {
+        // Most runtimes have done it. Nobody talks to the guest before our answer.
+        bring_up_loopback_of(pid)?;
+    }
+    Ok(pid)
 }
 
 fn write_config(stage: &Stage, config: &Value) -> io::Result<()> {

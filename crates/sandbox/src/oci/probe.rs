@@ -37,6 +37,12 @@ const TRIAL: Resources = Resources {
     disk_bytes: disk::SMALLEST,
 };
 
+/// What a kernel in user space costs: to the host a sandbox is one program.
+const OWN_KERNEL: [&str; 2] = [
+    "a sandbox that uses up its memory or its processes ends as a whole",
+    "the limit of processes counts the threads of the sandbox's kernel, too",
+];
+
 /// Why this host cannot be used as asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -179,6 +185,15 @@ fn prepare(config: &Config) -> Result<Shared, ProbeError> {
     rootfs::prune(&roots);
     let host_root = rootfs::host(&roots, &format!("host-{instance}"))
         .map_err(|error| data("make the root directory")(io::Error::other(error)))?;
+    if matches!(
+        maker,
+        Maker::Program {
+            own_kernel: true,
+            ..
+        }
+    ) {
+        lost.extend(OWN_KERNEL.map(str::to_owned));
+    }
     let isolation = match (&config.runtime, identity) {
         (RuntimeChoice::Named(name), _) if name == "runsc" => Isolation::UserspaceKernel,
         (_, Identity::Shared) => Isolation::Namespaces,

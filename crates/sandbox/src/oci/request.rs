@@ -87,8 +87,9 @@ pub(super) enum Maker {
         options: Vec<String>,
         /// Whether it refuses a hybrid control group layout unless `unified` is hidden.
         hide_unified: bool,
-        /// Whether its containers have a network of their own kind, loopback included.
-        own_network: bool,
+        /// Whether its containers have a kernel of their own, which brings up loopback itself and
+        /// lets nothing be written that is no mount it was told of.
+        own_kernel: bool,
     },
 }
 

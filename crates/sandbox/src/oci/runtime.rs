@@ -1,16 +1,17 @@
 //! OCI runtimes found on the host.
 
 use std::{
+    env,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use super::{cgroup::Layout, request::Maker};
+use super::{cgroup::Layout, names, request::Maker};
 
 /// The runtimes we know how to use.
 pub(crate) const KNOWN: [&str; 4] = ["crun", "runc", "youki", "runsc"];
 
-/// Where programs are looked for: the server's own `PATH` may lack the administrator's.
+/// Where programs are looked for before `PATH`, which may lack the administrator's places.
 const PLACES: [&str; 6] = [
     "/usr/local/sbin",
     "/usr/local/bin",
@@ -22,10 +23,13 @@ const PLACES: [&str; 6] = [
 
 /// The program called `name`, if it is installed.
 pub(crate) fn find(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
     PLACES
         .iter()
-        .map(|place| Path::new(place).join(name))
-        .find(|path| path.is_file())
+        .map(PathBuf::from)
+        .chain(env::split_paths(&path))
+        .map(|place| place.join(name))
+        .find(|path| path.is_absolute() && path.is_file())
 }
 
 /// The first line of what a program says about its version.
@@ -53,8 +57,19 @@ pub(super) fn maker(name: &str, path: PathBuf, state: PathBuf, layout: Option<&L
         path,
         state,
         options: options.iter().map(|&option| option.to_owned()).collect(),
+        own_kernel: name == "runsc",
         hide_unified: name == "crun" && layout.is_some_and(Layout::is_hybrid),
     }
+}
+
+/// What a runtime keeps about its containers: the container's name, and the file or directory. Most
+/// have a directory for each; runsc has files, `<id>_sandbox:<id>.state` and its lock.
+pub(super) fn traces(state: &Path) -> Vec<(String, PathBuf)> {
+    let trace = |name: String| {
+        let id = name.split('_').next().unwrap_or_default().to_owned();
+        (id, state.join(name))
+    };
+    names(state).into_iter().map(trace).collect()
 }
 
 /// Lets the runtime remove what it knows about a container that has ended. Its failure says

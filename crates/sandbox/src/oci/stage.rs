@@ -59,6 +59,8 @@ pub(super) struct Stage {
     pub bundle: PathBuf,
     /// An empty directory for the embedded runtime's state.
     pub state: PathBuf,
+    /// Holds the directories of the writable places, which are mounted in the root already.
+    pub disk: PathBuf,
 }
 
 impl Stage {
@@ -105,6 +107,7 @@ impl Stage {
             root,
             bundle,
             state,
+            disk,
         })
     }
 }
@@ -125,11 +128,12 @@ fn shut_in(base: &Path) -> Result<Stage> {
     chroot(base)
         .and_then(|()| chdir("/"))
         .or_step(|| "enter the stage")?;
-    let [root, bundle, state] = ["/root", "/bundle", "/state"].map(PathBuf::from);
+    let [root, bundle, state, disk] = ["/root", "/bundle", "/state", "/disk"].map(PathBuf::from);
     Ok(Stage {
         root,
         bundle,
         state,
+        disk,
     })
 }
 
