@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ::egress::{
-    Admission, ClientId, Config, CredentialError, Credentials, Egress, Networking, Policies,
-    Policy, Secret, Slot, SystemResolver, Usage, UsageSink, Windows,
+    Admission, ClientId, Config, CredentialError, Credentials, Egress, Estimate, Networking,
+    Policies, Policy, Reservation, Secret, Slot, SystemResolver, Usage, UsageSink, Windows,
 };
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
@@ -165,7 +165,9 @@ impl Inside {
 
 async fn serve(mut incoming: Incoming, egress: Egress) {
     while let Some((_, io)) = incoming.accept().await {
-        egress.serve_model(ClientId("bench".to_owned()), None, io).await;
+        egress
+            .serve_model(ClientId("bench".to_owned()), None, io)
+            .await;
     }
 }
 
@@ -204,10 +206,20 @@ impl Credentials for World {
     }
 }
 
+#[async_trait]
 impl UsageSink for World {
-    fn record(&self, _: Usage) {}
-
-    fn admit(&self, _: &ClientId) -> Admission {
-        Admission::Allow
+    fn payer(&self, _: &ClientId) -> Option<Arc<str>> {
+        Some("bench".into())
     }
+
+    async fn reserve(&self, _: Estimate) -> Admission {
+        Admission::Allow(Box::new(Nothing))
+    }
+}
+
+/// Nothing is set aside.
+struct Nothing;
+
+impl Reservation for Nothing {
+    fn settle(self: Box<Self>, _: Usage) {}
 }

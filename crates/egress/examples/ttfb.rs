@@ -13,8 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use egress::{
-    Admission, ClientId, Config, CredentialError, Credentials, Egress, Networking, Policies,
-    Policy, Secret, Slot, SystemResolver, Usage, UsageSink, Windows,
+    Admission, ClientId, Config, CredentialError, Credentials, Egress, Estimate, Networking,
+    Policies, Policy, Reservation, Secret, Slot, SystemResolver, Usage, UsageSink, Windows,
 };
 use model::{Model, Options};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -35,13 +35,22 @@ impl Credentials for World {
     }
 }
 
+#[async_trait]
 impl UsageSink for World {
-    fn record(&self, usage: Usage) {
-        assert_eq!(usage.status, 200);
+    fn payer(&self, _: &ClientId) -> Option<Arc<str>> {
+        Some("one".into())
     }
 
-    fn admit(&self, _: &ClientId) -> Admission {
-        Admission::Allow
+    async fn reserve(&self, _: Estimate) -> Admission {
+        Admission::Allow(Box::new(Nothing))
+    }
+}
+
+struct Nothing;
+
+impl Reservation for Nothing {
+    fn settle(self: Box<Self>, usage: Usage) {
+        assert_eq!(usage.status, 200);
     }
 }
 

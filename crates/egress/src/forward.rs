@@ -13,9 +13,8 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-use self::body::OutgoingError;
 pub(crate) use self::body::{Answer, Outgoing, Passing};
-pub(crate) use self::call::{Bill, Call};
+pub(crate) use self::call::{Call, Sold};
 use crate::answer::Refusal;
 use crate::config::{Config, ConfigError};
 use crate::connect::{ConnectTimeout, Connector};
@@ -109,25 +108,13 @@ impl Upstream {
                 message,
             );
         }
-        match find::<OutgoingError>(error) {
-            Some(OutgoingError::TooLarge) => too_large(),
-            Some(OutgoingError::Client(_)) => Refusal::new(
-                StatusCode::BAD_REQUEST,
-                "invalid_request_error",
-                "client_gone",
-                "the request body ended early",
-            ),
-            None => {
-                let message =
-                    format!("the model API at {host} closed the connection without an answer");
-                Refusal::new(
-                    StatusCode::BAD_GATEWAY,
-                    "api_error",
-                    "upstream_cut",
-                    message,
-                )
-            }
-        }
+        let message = format!("the model API at {host} closed the connection without an answer");
+        Refusal::new(
+            StatusCode::BAD_GATEWAY,
+            "api_error",
+            "upstream_cut",
+            message,
+        )
     }
 
     fn silent(&self) -> Refusal {
@@ -143,16 +130,6 @@ impl Upstream {
             message,
         )
     }
-}
-
-/// The answer to a body above the bound.
-pub(crate) fn too_large() -> Refusal {
-    Refusal::new(
-        StatusCode::PAYLOAD_TOO_LARGE,
-        "request_too_large",
-        "request_too_large",
-        "the request body is larger than 32 MB",
-    )
 }
 
 /// The first error of type `E` in a chain.

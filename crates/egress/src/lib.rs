@@ -27,6 +27,7 @@ mod head;
 mod idle;
 mod inject;
 mod meter;
+mod pace;
 mod turnstile;
 
 mod address;
@@ -47,7 +48,7 @@ pub use crate::config::{Config, ConfigError, KeyHeader};
 pub use crate::policy::{HostPattern, HostPort, Networking, ParseHostError, Policy, Target};
 pub use crate::prices::{Prices, PricesError};
 pub use crate::secret::{CredentialError, Placeholder, Secret, Slot};
-pub use crate::usage::{Admission, ClientId, Microcents, Tokens, Usage};
+pub use crate::usage::{Admission, ClientId, Estimate, Microcents, Reservation, Tokens, Usage};
 pub use crate::windows::{Credentials, Policies, Resolver, SystemResolver, UsageSink, Windows};
 
 /// The way out. Cheap to clone; all clones share one upstream connection pool

@@ -13,6 +13,12 @@ use crate::prices::Terms;
 use crate::scan::TopLevel;
 use crate::usage::Tokens;
 
+/// Bytes of a token where nobody counted: what most text has.
+pub(crate) const BYTES_PER_TOKEN: u64 = 4;
+
+/// Bytes of a delta's line around its text.
+const AROUND: u64 = 86;
+
 /// Longest line of a stream that is read; those with numbers are below 4 kB.
 const MAX_LINE: usize = 256 * 1024;
 
@@ -35,6 +41,8 @@ pub(crate) struct Reading {
     pub(crate) error: Option<String>,
     /// A stream's end mark went by. `None` for answers that have no such mark.
     pub(crate) ended: Option<bool>,
+    /// About how many tokens a stream has said, for one without its own count.
+    pub(crate) said: u64,
 }
 
 enum Form {
@@ -147,12 +155,17 @@ struct Lines {
     too_long: bool,
     /// The event under way is one without numbers: its data is not copied.
     skip: bool,
+    /// The event under way is a piece of what the model says.
+    delta: bool,
+    /// Bytes of the line, kept or not.
+    length: u64,
 }
 
 impl Lines {
     fn feed(&mut self, bytes: &[u8], reading: &mut Reading) {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let whole = piece.ends_with(b"\n");
+            self.length += piece.len() as u64;
             // An empty line inside a skipped event ends it, so its first bytes
             // are kept, and no more.
             let room = if self.skip { 2 } else { MAX_LINE };
@@ -169,11 +182,16 @@ impl Lines {
 
     fn end_line(&mut self, reading: &mut Reading) {
         let line = self.line.trim_ascii_end();
+        if self.delta && (self.too_long || !line.is_empty()) {
+            let text = self.length.saturating_sub(AROUND);
+            reading.said += (text / BYTES_PER_TOKEN).max(1);
+        }
         if !self.too_long {
             if line.is_empty() {
-                self.skip = false;
+                (self.skip, self.delta) = (false, false);
             } else if let Some(name) = line.strip_prefix(b"event:") {
                 let name = name.trim_ascii();
+                self.delta = name == b"content_block_delta";
                 self.skip = !matches!(
                     name,
                     b"message_start" | b"message_delta" | b"message_stop" | b"error"
@@ -183,7 +201,7 @@ impl Lines {
             }
         }
         self.line.clear();
-        self.too_long = false;
+        (self.too_long, self.length) = (false, 0);
     }
 }
 

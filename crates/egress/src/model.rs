@@ -1,18 +1,24 @@
 //! The model way: an HTTP server that a sandbox reaches as the model API.
 //!
 //! It lets a short list of paths through and nothing else; where they go is
-//! fixed by configuration, so the request's own host means nothing. Bounds: 64
-//! calls of a client at once (the next waits), 32 MB a request body (413), 100
-//! headers and 64 KiB a request head (431).
+//! fixed by configuration, so the request's own host means nothing.
+//!
+//! A request is held until it is whole. It waits for upstream's rate limit
+//! (`pace`), sets aside what it may cost, and leaves; its record settles that.
+//!
+//! Bounds: 64 calls of a client at once and 32 MiB of bodies held (the next
+//! waits), 32 MiB a request body (413), 100 headers and 64 KiB a request head
+//! (431).
 
+mod request;
 mod route;
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use http::{Request, Response, StatusCode};
-use http_body::Body;
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -21,23 +27,23 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tracing::{debug, info};
 
+use self::request::{Asked, MAX_HELD_KIB, hold};
 use self::route::Route;
 use crate::answer::Refusal;
 use crate::config::{Config, ConfigError, KeyHeader};
-use crate::forward::{Answer, Bill, Call, Outgoing, Passing, Upstream, too_large};
+use crate::forward::{Answer, Call, Outgoing, Passing, Sold, Upstream};
 use crate::idle::Activity;
 use crate::inject;
+use crate::pace::Pace;
+use crate::prices::Prices;
 use crate::secret::{CredentialError, Placeholder, Slot};
 use crate::turnstile::Turnstile;
-use crate::usage::{Admission, ClientId};
-use crate::windows::{Credentials, Policies, Windows};
+use crate::usage::{Admission, ClientId, Estimate, Microcents};
+use crate::windows::{Credentials, Policies, UsageSink, Windows};
 
 /// Calls of one client under way at once. A session with subagents has about
 /// ten; this leaves room and still bounds what one sandbox can hold upstream.
 const MAX_CALLS: usize = 64;
-
-/// Bound of a request body, the public API's own.
-const MAX_REQUEST: u64 = 32 * 1024 * 1024;
 
 /// Bounds of a request head. The CLI sends about 25 headers in 2 kB.
 const MAX_HEADERS: usize = 100;
@@ -50,12 +56,15 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(600);
 /// Everything the model way needs.
 pub(crate) struct ModelWay {
     upstream: Upstream,
-    bill: Arc<Bill>,
+    usage: Arc<dyn UsageSink>,
+    prices: Arc<Prices>,
+    pace: Pace,
     policies: Arc<dyn Policies>,
     credentials: Arc<dyn Credentials>,
     key: Slot,
     key_header: KeyHeader,
-    turnstile: Turnstile,
+    calls: Turnstile,
+    held: Turnstile,
     clock: fn() -> SystemTime,
 }
 
@@ -63,18 +72,27 @@ impl ModelWay {
     pub(crate) fn new(config: Config, windows: Windows) -> Result<Self, ConfigError> {
         Ok(Self {
             upstream: Upstream::new(&config)?,
-            bill: Arc::new(Bill {
-                usage: windows.usage,
-                prices: config.prices,
-            }),
+            usage: windows.usage,
+            prices: Arc::new(config.prices),
+            pace: Pace::default(),
             policies: windows.policies,
             credentials: windows.credentials,
             key: config.key,
             key_header: config.key_header,
-            turnstile: Turnstile::new(MAX_CALLS),
+            calls: Turnstile::new(MAX_CALLS),
+            held: Turnstile::new(MAX_HELD_KIB),
             clock: windows.clock,
         })
     }
+}
+
+/// What a client may have at once.
+#[derive(Clone)]
+struct Places {
+    /// One for each call under way.
+    calls: Arc<Semaphore>,
+    /// One for each KiB of a request that is held.
+    kib: Arc<Semaphore>,
 }
 
 /// Serves one connection until its end.
@@ -82,10 +100,13 @@ pub(crate) async fn serve<I>(way: Arc<ModelWay>, client: ClientId, seat: Option<
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let places = way.turnstile.of(&client);
+    let places = Places {
+        calls: way.calls.of(&client),
+        kib: way.held.of(&client),
+    };
     let seat = seat.as_ref();
     let service = service_fn(|request| {
-        let (way, places, client) = (Arc::clone(&way), Arc::clone(&places), client.clone());
+        let (way, places, client) = (Arc::clone(&way), places.clone(), client.clone());
         async move {
             let response = match strange(seat, &request) {
                 Some(refusal) => refused(&client, request.uri().path(), &refusal),
@@ -127,36 +148,15 @@ fn strange(seat: Option<&Placeholder>, request: &Request<Incoming>) -> Option<Re
 async fn answer(
     way: &ModelWay,
     client: ClientId,
-    places: Arc<Semaphore>,
+    places: Places,
     request: Request<Incoming>,
 ) -> Response<Answer> {
-    let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let refusal = match Route::of(&method, &path) {
-        Ok(route) => {
-            let mut call = route.is_call().then(|| {
-                let free = route == Route::CountTokens;
-                Call::new(
-                    Arc::clone(&way.bill),
-                    client.clone(),
-                    &path,
-                    free,
-                    (way.clock)(),
-                )
-            });
-            match forward(way, &client, places, route, request, &mut call).await {
-                Ok(response) => return response,
-                Err(refusal) => {
-                    if let Some(mut call) = call {
-                        call.failed(refusal.cause, Some(refusal.status));
-                    }
-                    refusal
-                }
-            }
-        }
-        Err(refusal) => refusal,
+    let forwarded = match Route::of(request.method(), &path) {
+        Ok(route) => forward(way, &client, &places, route, request).await,
+        Err(refusal) => Err(refusal),
     };
-    refused(&client, &path, &refusal)
+    forwarded.unwrap_or_else(|refusal| refused(&client, &path, &refusal))
 }
 
 /// The answer that egress gives itself, and its line in the log.
@@ -173,46 +173,108 @@ fn refused(client: &ClientId, path: &str, refusal: &Refusal) -> Response<Answer>
 async fn forward(
     way: &ModelWay,
     client: &ClientId,
-    places: Arc<Semaphore>,
+    places: &Places,
     route: Route,
     request: Request<Incoming>,
-    call: &mut Option<Call>,
 ) -> Result<Response<Answer>, Refusal> {
-    if way.policies.of(client).is_none() {
+    let payer = way.usage.payer(client);
+    let (Some(_), Some(payer)) = (way.policies.of(client), payer) else {
         return Err(unknown_client());
-    }
-    if request.body().size_hint().lower() > MAX_REQUEST {
-        return Err(too_large());
-    }
-    let place = places
+    };
+    let place = Arc::clone(&places.calls)
         .acquire_owned()
         .await
         .expect("the semaphore is never closed");
-    if route.is_call() {
-        admit(way, client)?;
-    }
     let (mut parts, body) = request.into_parts();
-    let key = match route.takes_key() {
-        true => Some(
-            way.credentials
-                .resolve(&way.key)
-                .await
-                .map_err(|e| no_key(way, &e))?,
-        ),
+    let held = hold(body, &places.kib, way.upstream.idle_timeout()).await?;
+    let asked = match route.is_call() {
+        true => Some(Asked::read(&held.body)?),
         false => None,
     };
+    if route == Route::Messages {
+        way.pace.pass(&payer, client).await;
+    }
+    let key = match route.takes_key() {
+        true => Some(way.credentials.resolve(&way.key).await),
+        false => None,
+    };
+    let key = key.transpose().map_err(|error| no_key(way, &error))?;
     inject::model_request(
         &mut parts.headers,
         key.as_ref().map(|key| (way.key_header, key)),
     )
     .map_err(|error| no_key(way, &error))?;
     drop(key);
+    let mut call = match &asked {
+        Some(asked) => Some(reserve(way, client, route, asked, held.body.len()).await?),
+        None => None,
+    };
     let activity = Activity::new();
-    let asked = call.as_ref().map(Call::asked);
-    let body = Outgoing::new(body, MAX_REQUEST, activity.clone(), asked);
-    let request = Request::from_parts(parts, body);
-    let response = way.upstream.send(request, &activity).await?;
-    Ok(passing(way, response, call.take(), place))
+    let body = Outgoing::new(held.body, activity.clone(), held.share);
+    let sent = way
+        .upstream
+        .send(Request::from_parts(parts, body), &activity);
+    match sent.await {
+        Ok(response) => {
+            if route == Route::Messages && response.status() == StatusCode::TOO_MANY_REQUESTS {
+                way.pace.limited(&payer, retry_after(response.headers()));
+            }
+            Ok(passing(way, response, call, place))
+        }
+        Err(refusal) => {
+            if let Some(call) = &mut call {
+                call.failed(refusal.cause, Some(refusal.status));
+            }
+            Err(refusal)
+        }
+    }
+}
+
+/// Sets aside what a call may cost; the call holds it until it is settled.
+async fn reserve(
+    way: &ModelWay,
+    client: &ClientId,
+    route: Route,
+    asked: &Asked,
+    bytes: usize,
+) -> Result<Call, Refusal> {
+    let sold = Sold {
+        prices: Arc::clone(&way.prices),
+        path: route.path(),
+        free: route == Route::CountTokens,
+        bytes: bytes as u64,
+    };
+    let started_at = (way.clock)();
+    let worst = match () {
+        () if sold.free => Some(Microcents(0)),
+        () if !asked.is_standard() => None,
+        () => way
+            .prices
+            .worst(&asked.model, started_at, sold.bytes, asked.max_tokens()),
+    };
+    let estimate = Estimate {
+        client: client.clone(),
+        model: asked.model.clone(),
+        started_at,
+        worst,
+    };
+    match way.usage.reserve(estimate.clone()).await {
+        Admission::Allow(reservation) => Ok(Call::new(sold, estimate, reservation)),
+        Admission::Refuse {
+            status,
+            error_type,
+            message,
+        } => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
+            Err(Refusal::new(status, error_type, "not_admitted", message))
+        }
+    }
+}
+
+/// How long upstream wants to be left alone, if it says so in seconds.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    Duration::try_from_secs_f64(value.trim().parse().ok()?).ok()
 }
 
 /// The answer on its way back, its record and its place with it.
@@ -231,20 +293,6 @@ fn passing(
     parts.extensions.clear();
     let body = Passing::new(body, call, way.upstream.idle_timeout(), place);
     Response::from_parts(parts, Answer::Theirs(body))
-}
-
-fn admit(way: &ModelWay, client: &ClientId) -> Result<(), Refusal> {
-    match way.bill.usage.admit(client) {
-        Admission::Allow => Ok(()),
-        Admission::Refuse {
-            status,
-            error_type,
-            message,
-        } => {
-            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::FORBIDDEN);
-            Err(Refusal::new(status, error_type, "not_admitted", message))
-        }
-    }
 }
 
 fn unknown_client() -> Refusal {

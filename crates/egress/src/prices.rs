@@ -17,17 +17,25 @@ pub struct Prices {
     by_model: BTreeMap<String, Vec<Entry>>,
     /// Microcents per search.
     web_search: Option<u64>,
+    /// For models that are not listed.
+    unknown: Option<Rates>,
 }
 
 /// On which terms a call was sold.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Terms {
-    /// Inference stayed in the US, which costs a tenth more:
+    /// Inference stayed in the US, which costs more:
     /// <https://platform.claude.com/docs/en/about-claude/pricing>.
     pub(crate) us_only: bool,
     /// Terms that the table has no price for (fast mode, priority tier).
     pub(crate) unlisted: bool,
 }
+
+/// What US-only inference costs, in percent of the usual.
+const US_ONLY: u8 = 110;
+
+/// Rates are for a million tokens, and multiplied with a percentage.
+const MILLION_PERCENT: u128 = 100_000_000;
 
 /// Why a table of prices cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +84,7 @@ impl Prices {
         let none = Self {
             by_model: BTreeMap::new(),
             web_search: None,
+            unknown: None,
         };
         none.overridden_by(include_str!("prices.toml"))
             .expect("the built-in table is checked by a test")
@@ -103,6 +112,59 @@ impl Prices {
         Ok(self)
     }
 
+    /// This table with a price for models that are not listed, in dollars per
+    /// million tokens. Cache writes cost what they cost elsewhere (1.25 and 2
+    /// times the input), cache reads the whole input: too much rather than too
+    /// little.
+    ///
+    /// # Errors
+    /// When an amount is negative or too large.
+    pub fn with_unknown(mut self, input: f64, output: f64) -> Result<Self, PricesError> {
+        let price = |dollars| microcents(dollars, "a model that is not listed");
+        self.unknown = Some(Rates {
+            input: price(input)?,
+            output: price(output)?,
+            cache_write_5m: price(input * 1.25)?,
+            cache_write_1h: price(input * 2.0)?,
+            cache_read: price(input)?,
+        });
+        Ok(self)
+    }
+
+    /// The most that a request of `bytes` to `model` at `when` can cost when its
+    /// answer has at most `max_tokens`; `None` when the model has no price.
+    ///
+    /// A token is at least a byte of the request, whatever the text; any of it may
+    /// be written to the cache; and inference may stay in the US.
+    pub(crate) fn worst(
+        &self,
+        model: &str,
+        when: SystemTime,
+        bytes: u64,
+        max_tokens: u64,
+    ) -> Option<Microcents> {
+        let (usual, long) = self.rates(model, when)?;
+        let long = long.filter(|(over, _)| bytes > *over);
+        let worst = |rates: &Rates| {
+            let dearest = rates.cache_write_1h.max(rates.cache_write_5m);
+            let input = u128::from(bytes) * u128::from(dearest.max(rates.input));
+            input + u128::from(max_tokens) * u128::from(rates.output)
+        };
+        let sum = worst(usual).max(long.map_or(0, |(_, rates)| worst(rates)));
+        let total = (sum * u128::from(US_ONLY)).div_ceil(MILLION_PERCENT);
+        Some(Microcents(u64::try_from(total).unwrap_or(u64::MAX)))
+    }
+
+    /// The rates of a model at a time, and those of long prompts.
+    fn rates(&self, model: &str, when: SystemTime) -> Option<(&Rates, Option<&(u64, Rates)>)> {
+        let Some(entries) = self.by_model.get(base_name(model)) else {
+            return self.unknown.as_ref().map(|rates| (rates, None));
+        };
+        let newest = entries.iter().rev().find(|entry| entry.from <= when);
+        let entry = newest.or_else(|| entries.first())?;
+        Some((&entry.rates, entry.long_prompt.as_ref()))
+    }
+
     /// The cost of a call to `model` at `when`, rounded to the nearest
     /// microcent; `None` when some part of it has no known price.
     pub(crate) fn cost(
@@ -115,29 +177,23 @@ impl Prices {
         if terms.unlisted {
             return None;
         }
-        let entries = self.by_model.get(base_name(model))?;
-        let entry = entries
-            .iter()
-            .rev()
-            .find(|entry| entry.from <= when)
-            .or_else(|| entries.first())?;
-        let rates = match &entry.long_prompt {
-            Some((over, rates)) if tokens.prompt() > *over => rates,
-            _ => &entry.rates,
+        let rates = match self.rates(model, when)? {
+            (_, Some((over, rates))) if tokens.prompt() > *over => rates,
+            (rates, _) => rates,
         };
         let searches = match tokens.web_searches {
             0 => 0,
             count => u128::from(count) * u128::from(self.web_search?),
         };
-        let factor = if terms.us_only { 110 } else { 100 };
-        let total = rates.of(tokens, factor) + searches;
+        let percent = if terms.us_only { US_ONLY } else { 100 };
+        let total = rates.of(tokens, percent) + searches;
         u64::try_from(total).ok().map(Microcents)
     }
 }
 
 impl Rates {
     /// Microcents for the tokens, at `percent` of the rates.
-    fn of(&self, tokens: &Tokens, percent: u128) -> u128 {
+    fn of(&self, tokens: &Tokens, percent: u8) -> u128 {
         let parts = [
             (tokens.input, self.input),
             (tokens.output, self.output),
@@ -149,7 +205,7 @@ impl Rates {
             .iter()
             .map(|(count, rate)| u128::from(*count) * u128::from(*rate))
             .sum();
-        (sum * percent + 50_000_000) / 100_000_000
+        (sum * u128::from(percent) + MILLION_PERCENT / 2) / MILLION_PERCENT
     }
 }
 

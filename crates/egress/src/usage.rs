@@ -18,7 +18,8 @@ impl fmt::Display for ClientId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Microcents(pub u64);
 
-/// Tokens of one call, as the model itself counted them.
+/// Tokens of one call, as the model itself counted them. Where an answer was cut
+/// before the model gave its count, an estimate stands in: four bytes a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Tokens {
     /// Input that was neither read from nor written to the cache.
@@ -55,11 +56,11 @@ pub struct Usage {
     pub model: String,
     /// The status that the client got; 499 when it left before there was one.
     pub status: u16,
-    /// When the call arrived.
+    /// When the call left.
     pub started_at: SystemTime,
-    /// From arrival to the last byte of the answer.
+    /// From there to the last byte of the answer.
     pub latency: Duration,
-    /// From arrival to the first byte of the answer's body, when there was one.
+    /// From there to the first byte of the answer's body, when there was one.
     pub time_to_first_byte: Option<Duration>,
     /// What the model counted; zero where it said nothing.
     pub tokens: Tokens,
@@ -73,11 +74,25 @@ pub struct Usage {
     pub request_id: Option<String>,
 }
 
+/// A call that wants to leave, with what is known of it before it has.
+#[derive(Debug, Clone)]
+pub struct Estimate {
+    /// Whose call it is.
+    pub client: ClientId,
+    /// The model it asks for.
+    pub model: String,
+    /// When it wants to leave; the same time is in its [`Usage`].
+    pub started_at: SystemTime,
+    /// The most it can cost, by its size, its `max_tokens` and the price table.
+    /// What the API does on its own side (searches, documents it fetches) is not
+    /// in it. `None` when the model has no price, zero when the call is free.
+    pub worst: Option<Microcents>,
+}
+
 /// Whether a call may be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Admission {
     /// It may.
-    Allow,
+    Allow(Box<dyn Reservation>),
     /// It may not; the client gets this as an error in the API's shape.
     Refuse {
         /// HTTP status. 4xx other than 408, 409 and 429 are not retried by
@@ -88,4 +103,11 @@ pub enum Admission {
         /// A sentence for the person behind the session.
         message: String,
     },
+}
+
+/// Money that is set aside for one call until it is known what it cost.
+pub trait Reservation: Send + Sync {
+    /// Takes the record of the finished call. Called exactly once, possibly from
+    /// a destructor: it must not block.
+    fn settle(self: Box<Self>, usage: Usage);
 }

@@ -1,6 +1,6 @@
 //! The crate's windows on the world: what it asks for instead of knowing.
 //!
-//! None of them may block: they are called on the path of every request.
+//! None of them may block its thread: they are called on the path of every request.
 
 use std::io;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 use crate::policy::Policy;
 use crate::secret::{CredentialError, Secret, Slot};
-use crate::usage::{Admission, ClientId, Usage};
+use crate::usage::{Admission, ClientId, Estimate};
 
 /// Which policy holds for a client.
 pub trait Policies: Send + Sync {
@@ -31,14 +31,16 @@ pub trait Credentials: Send + Sync {
     async fn resolve(&self, slot: &Slot) -> Result<Secret, CredentialError>;
 }
 
-/// Who is told what was used, and who may say stop.
+/// Who keeps the books: sets money aside before a call, and is told what it used.
+#[async_trait]
 pub trait UsageSink: Send + Sync {
-    /// Takes the record of one finished model call. Called exactly once per
-    /// call, possibly from a destructor: it must not block.
-    fn record(&self, usage: Usage);
+    /// Who pays for `client`: calls of one payer share what upstream's rate limit
+    /// gives. `None` when the client is not known.
+    fn payer(&self, client: &ClientId) -> Option<Arc<str>>;
 
-    /// Whether `client` may make one more model call now (budgets).
-    fn admit(&self, client: &ClientId) -> Admission;
+    /// Whether one more call may be made now (budgets). It may wait for calls
+    /// under way whose end decides; its future is dropped when the client leaves.
+    async fn reserve(&self, call: Estimate) -> Admission;
 }
 
 /// How a name becomes addresses. The proxy dials an address of this answer and

@@ -7,12 +7,14 @@
 //! To add a setting: a documented field with a default in its section, and a line in [`SETTINGS`]
 //! when a variable or flag should override it. `docs/config.schema.json` is generated from here.
 
+pub mod budgets;
 mod cli;
 mod egress;
 mod limits;
 mod load;
 mod log;
 mod model;
+mod prices;
 mod sandbox;
 mod secret;
 
@@ -22,12 +24,14 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use budgets::Budgets;
 pub use cli::Cli;
 pub use egress::Egress;
 pub use limits::Limits;
 pub use load::{ConfigError, Sources, load};
 pub use log::{Log, LogFormat};
 pub use model::{Credential, Model};
+pub use prices::{Prices, Unknown};
 pub use sandbox::{Runtime, Sandbox};
 pub use secret::Secret;
 
@@ -46,6 +50,10 @@ pub struct Config {
     pub api_key_file: Option<PathBuf>,
     /// The model API.
     pub model: Model,
+    /// What tokens cost.
+    pub prices: Prices,
+    /// What a day may cost.
+    pub budgets: Budgets,
     /// The sandboxes.
     pub sandbox: Sandbox,
     /// The claude CLI.
@@ -69,6 +77,8 @@ impl Default for Config {
             shutdown_timeout_ms: 10_000,
             api_key_file: None,
             model: Model::default(),
+            prices: Prices::default(),
+            budgets: Budgets::default(),
             sandbox: Sandbox::default(),
             cli: Cli::default(),
             egress: Egress::default(),
@@ -140,7 +150,17 @@ pub const SETTINGS: &[Setting] = &[
         "HOSTEL_MODEL_MAX_RETRIES",
         Form::Number,
     ),
-    setting("model.prices_file", "HOSTEL_MODEL_PRICES_FILE", Form::Text),
+    setting("prices.file", "HOSTEL_PRICES_FILE", Form::Text),
+    setting(
+        "budgets.workspace_per_day",
+        "HOSTEL_BUDGETS_WORKSPACE_PER_DAY",
+        Form::Text,
+    ),
+    setting(
+        "budgets.agent_per_day",
+        "HOSTEL_BUDGETS_AGENT_PER_DAY",
+        Form::Text,
+    ),
     setting("sandbox.runtime", "HOSTEL_SANDBOX_RUNTIME", Form::Text),
     setting("sandbox.rootfs", "HOSTEL_SANDBOX_ROOTFS", Form::Text),
     setting(

@@ -1,108 +1,288 @@
-//! What sessions use and may use: egress asks here before each model call and reports here after it.
+//! What sessions use and may use: egress sets money aside here before each model call and settles it
+//! after.
 //!
-//! The books of a live session are in memory, so that asking costs nothing; each call is also written
-//! to the store, from which the books are opened again. A call of an unknown price is counted as
-//! unpriced, never as free.
+//! The book of a live session is in memory, so that asking costs nothing; each call is on disk before it
+//! leaves, and the books are opened again from there. A session that nobody has opened has no book and
+//! costs no memory. A call of an unknown price is counted as unpriced, never as free.
+//!
+//! | where | what |
+//! | --- | --- |
+//! | `accounts` | budgets, as a function |
+//! | `budgets` | who waits for them |
+//! | `reserve` | what egress asks, and how refusals read |
+//! | `entry` | one call: its row, before and after |
+
+mod accounts;
+mod budgets;
+mod entry;
+mod reserve;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::UNIX_EPOCH;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use api::agent::AgentLimits;
 use api::money::{BudgetLimit, MonetaryAmount};
 use api::session::usage::{CacheCreation, Usage as Shown};
-use egress::{Admission, ClientId, Policies, Policy, Usage, UsageSink};
-use store::{ModelCall, Store, Totals};
+use chrono::DateTime;
+use egress::{ClientId, Policy};
+use store::{ModelCall, Store, StoreError, Totals};
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
+use self::accounts::Name;
+use self::budgets::Budgets;
+use self::entry::Pen;
+use crate::clock::Clock;
 use crate::ids::Ids;
 
 /// Millionths of a cent in a cent.
 const MICROCENTS: i64 = 1_000_000;
 
-/// The books of all live sessions.
-pub struct Ledger {
-    books: Mutex<HashMap<String, Arc<Book>>>,
-    store: Arc<Store>,
-    ids: Ids,
-    runtime: Handle,
-    // At most one write per model call under way, and egress bounds those.
-    writes: TaskTracker,
+/// What a day (in UTC) may cost at list prices; `None` is without end.
+#[derive(Debug, Clone, Default)]
+pub struct Daily {
+    /// All sessions of a workspace together.
+    pub workspace: Option<MonetaryAmount>,
+    /// All sessions of an agent together, unless the agent says otherwise.
+    pub agent: Option<MonetaryAmount>,
 }
 
-/// The books of one session.
+/// The books of all live sessions.
+pub struct Ledger {
+    books: Mutex<HashMap<String, Shelf>>,
+    budgets: Budgets,
+    daily: Daily,
+    pen: Pen,
+    ids: Ids,
+    clock: Clock,
+}
+
+/// Where a book is.
+enum Shelf {
+    /// Its session is live.
+    Open(Arc<Book>),
+    /// Its session is not, but a call of it may not be settled or written yet. A session that is opened
+    /// again then goes on with it, so that nothing is counted twice.
+    Closed(Weak<Book>),
+}
+
+/// What a book is opened with.
+pub struct Opening<'a> {
+    /// The session.
+    pub session: &'a str,
+    /// Its workspace.
+    pub workspace: &'a str,
+    /// Its agent.
+    pub agent: &'a str,
+    /// What its sandbox may reach.
+    pub policy: Policy,
+    /// Its budget.
+    pub budget: Option<&'a BudgetLimit>,
+    /// What its environment allows it to cost.
+    pub max_cost: Option<&'a MonetaryAmount>,
+}
+
+/// The book of one session.
 pub struct Book {
-    session: String,
-    workspace: String,
-    policy: Arc<Policy>,
+    session: Arc<str>,
+    workspace: Arc<str>,
+    agent: Arc<str>,
     state: Mutex<State>,
-    /// Rings when the budget refused a call.
+    budgets: Budgets,
+    /// Rings when a budget refused a call.
     pub refused: Notify,
 }
 
 struct State {
     totals: Totals,
-    cap: Option<i64>,
+    policy: Arc<Policy>,
+    /// The budgets that hold.
+    names: Vec<Name>,
+    budget: Option<i64>,
+    max_cost: Option<i64>,
+    refusal: Option<String>,
 }
 
 impl Ledger {
     /// Empty books; calls are written to `store` by tasks of `runtime`.
     #[must_use]
-    pub fn new(store: Arc<Store>, ids: Ids, runtime: Handle) -> Ledger {
+    pub fn new(store: Arc<Store>, ids: Ids, clock: Clock, runtime: Handle, daily: Daily) -> Ledger {
         Ledger {
             books: Mutex::default(),
-            store,
+            budgets: Budgets::default(),
+            daily,
+            pen: Pen {
+                store,
+                runtime,
+                writes: TaskTracker::new(),
+            },
             ids,
-            runtime,
-            writes: TaskTracker::new(),
+            clock,
         }
     }
 
-    /// Opens a session's books with what it has used before.
-    pub fn open(
-        &self,
-        session: &str,
-        workspace: &str,
-        policy: Policy,
-        totals: Totals,
-        budget: Option<&BudgetLimit>,
-    ) -> Arc<Book> {
-        let book = Arc::new(Book {
-            session: session.to_owned(),
-            workspace: workspace.to_owned(),
-            policy: Arc::new(policy),
-            state: Mutex::new(State {
-                totals,
-                cap: budget.map(cap),
-            }),
-            refused: Notify::new(),
-        });
-        self.lock().insert(session.to_owned(), book.clone());
-        book
+    /// Opens a session's book with what it has used before. One that is open already is opened anew.
+    ///
+    /// # Errors
+    /// When the store cannot say what was used.
+    pub async fn open(&self, opening: Opening<'_>) -> Result<Arc<Book>, StoreError> {
+        self.close(opening.session);
+        let today = reserve::day(self.clock.now().into());
+        let daily = self.daily(&opening, today).await?;
+        // What is not settled or not written yet is in the book alone.
+        let kept = match self.lock().get(opening.session) {
+            Some(Shelf::Closed(book)) => book.upgrade(),
+            _ => None,
+        };
+        let book = match kept {
+            Some(book) => book,
+            None => {
+                let totals = self.pen.store.usage().totals(opening.session).await?;
+                Arc::new(Book::new(&opening, totals, self.budgets.clone()))
+            }
+        };
+        book.open(opening, daily, today);
+        let mut books = self.lock();
+        books.insert(book.session.to_string(), Shelf::Open(book.clone()));
+        Ok(book)
     }
 
-    /// Closes a session's books; its sandbox is refused everything from now on.
+    /// Closes a session's book; its sandbox is refused everything from now on. Calls under way are
+    /// settled nevertheless.
     pub fn close(&self, session: &str) {
-        self.lock().remove(session);
+        let mut books = self.lock();
+        books.retain(|_, shelf| match shelf {
+            Shelf::Open(_) => true,
+            Shelf::Closed(book) => book.strong_count() > 0,
+        });
+        let Some(shelf) = books.get_mut(session) else {
+            return;
+        };
+        let Shelf::Open(book) = &*shelf else { return };
+        let (book, names) = (Arc::downgrade(book), book.budgets());
+        *shelf = Shelf::Closed(book);
+        drop(books);
+        let today = reserve::day(self.clock.now().into());
+        self.budgets
+            .change(|accounts| accounts.close(&names, today));
     }
 
     /// Waits until every call so far is written.
     pub async fn flush(&self) {
-        self.writes.close();
-        self.writes.wait().await;
+        self.pen.writes.close();
+        self.pen.writes.wait().await;
+    }
+
+    /// The daily budgets that hold for a session: whose, how much, and what is spent today.
+    async fn daily(
+        &self,
+        opening: &Opening<'_>,
+        today: i64,
+    ) -> Result<Vec<(Name, i64, i64)>, StoreError> {
+        let (workspace, agent) = (opening.workspace, opening.agent);
+        let caps = [
+            (
+                Name::Workspace(workspace.into()),
+                None,
+                self.daily.workspace.as_ref().map(microcents),
+            ),
+            (
+                Name::Agent(agent.into()),
+                Some(agent),
+                self.agent_cap(workspace, agent).await?,
+            ),
+        ];
+        let mut daily = Vec::new();
+        for (name, agent, cap) in caps {
+            let Some(cap) = cap else { continue };
+            let spent = match self.budgets.change(|accounts| accounts.has(&name)) {
+                true => 0,
+                false => self.spent(workspace, agent, today).await?,
+            };
+            daily.push((name, cap, spent));
+        }
+        Ok(daily)
+    }
+
+    async fn spent(
+        &self,
+        workspace: &str,
+        agent: Option<&str>,
+        today: i64,
+    ) -> Result<i64, StoreError> {
+        let midnight = DateTime::from_timestamp(today.saturating_mul(24 * 3600), 0);
+        let since = midnight.unwrap_or(DateTime::UNIX_EPOCH);
+        let usage = self.pen.store.usage();
+        let totals = usage.spent_since(workspace, agent, since).await?;
+        Ok(totals.cost_microcents)
+    }
+
+    /// What a day of an agent may cost: by its newest version, or by the settings.
+    async fn agent_cap(&self, workspace: &str, agent: &str) -> Result<Option<i64>, StoreError> {
+        #[derive(serde::Deserialize)]
+        struct Limited {
+            limits: Option<AgentLimits>,
+        }
+        let row = self.pen.store.agents().get(workspace, agent, None).await?;
+        let body = row.and_then(|row| serde_json::from_str::<Limited>(&row.body).ok());
+        let own = body
+            .and_then(|body| body.limits)
+            .and_then(|limits| limits.max_cost_per_day);
+        let cap = own.as_ref().or(self.daily.agent.as_ref());
+        Ok(cap.map(microcents))
     }
 
     fn book(&self, client: &ClientId) -> Option<Arc<Book>> {
-        self.lock().get(&client.0).cloned()
+        match self.lock().get(&client.0)? {
+            Shelf::Open(book) => Some(book.clone()),
+            Shelf::Closed(_) => None,
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Book>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Shelf>> {
         self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Book {
+    fn new(opening: &Opening<'_>, totals: Totals, budgets: Budgets) -> Book {
+        Book {
+            session: opening.session.into(),
+            workspace: opening.workspace.into(),
+            agent: opening.agent.into(),
+            state: Mutex::new(State {
+                totals,
+                policy: Arc::new(opening.policy.clone()),
+                names: Vec::new(),
+                budget: None,
+                max_cost: None,
+                refusal: None,
+            }),
+            budgets,
+            refused: Notify::new(),
+        }
+    }
+
+    fn open(&self, opening: Opening<'_>, daily: Vec<(Name, i64, i64)>, today: i64) {
+        let own = Name::Session(self.session.clone());
+        let mut state = self.lock();
+        state.policy = Arc::new(opening.policy);
+        state.budget = opening
+            .budget
+            .map(|budget| microcents(&budget.max_list_cost));
+        state.max_cost = opening.max_cost.map(microcents);
+        state.names = daily.iter().map(|(name, ..)| name.clone()).collect();
+        state.names.insert(0, own.clone());
+        let (cap, spent) = (state.cap(), state.totals.cost_microcents);
+        self.budgets.change(|accounts| {
+            accounts.open(own, cap, spent, today);
+            for (name, cap, spent) in daily {
+                accounts.open(name, Some(cap), spent, today);
+            }
+        });
+    }
+
     /// What the session has used, as the contract shows it.
     #[must_use]
     pub fn shown(&self, active_seconds: f64) -> Shown {
@@ -111,11 +291,70 @@ impl Book {
 
     /// Sets or removes the budget.
     pub fn set_budget(&self, budget: Option<&BudgetLimit>) {
-        self.lock().cap = budget.map(cap);
+        let mut state = self.lock();
+        state.budget = budget.map(|budget| microcents(&budget.max_list_cost));
+        let cap = state.cap();
+        let own = Name::Session(self.session.clone());
+        self.budgets.change(|accounts| accounts.set_cap(&own, cap));
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    /// Why the last call that was refused was refused, in a sentence for people; taken once.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        self.lock().refusal.take()
+    }
+
+    fn refuse(&self, why: String) {
+        self.lock().refusal = Some(why);
+        self.refused.notify_one();
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        self.lock().policy.clone()
+    }
+
+    fn budgets(&self) -> Vec<Name> {
+        self.lock().names.clone()
+    }
+
+    /// Whether there is a budget, and what is left of it cannot be known.
+    fn has_unknown_costs(&self) -> bool {
+        let state = self.lock();
+        state.cap().is_some() && state.totals.unpriced > 0
+    }
+
+    /// Whether it is the environment that sets the session's cap.
+    fn limited_by_environment(&self) -> bool {
+        let state = self.lock();
+        state.max_cost.is_some() && state.cap() == state.max_cost
+    }
+
+    /// Adds a call that has ended.
+    fn add(&self, call: &ModelCall) {
+        let totals = &mut self.lock().totals;
+        totals.calls += 1;
+        totals.failed += u64::from(call.error.is_some());
+        totals.input_tokens += call.input_tokens;
+        totals.output_tokens += call.output_tokens;
+        totals.cache_read_tokens += call.cache_read_tokens;
+        totals.cache_creation_5m_tokens += call.cache_creation_5m_tokens;
+        totals.cache_creation_1h_tokens += call.cache_creation_1h_tokens;
+        match call.cost_microcents {
+            Some(cost) => totals.cost_microcents = totals.cost_microcents.saturating_add(cost),
+            None => totals.unpriced += 1,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// What the session may cost in all.
+    fn cap(&self) -> Option<i64> {
+        let caps = [self.budget, self.max_cost];
+        caps.into_iter().flatten().min()
     }
 }
 
@@ -140,116 +379,8 @@ pub fn shown(totals: &Totals, active_seconds: f64) -> Shown {
     }
 }
 
-fn cap(budget: &BudgetLimit) -> i64 {
-    i64::try_from(budget.max_list_cost.cents())
+fn microcents(amount: &MonetaryAmount) -> i64 {
+    i64::try_from(amount.cents())
         .unwrap_or(i64::MAX)
         .saturating_mul(MICROCENTS)
-}
-
-impl Policies for Ledger {
-    fn of(&self, client: &ClientId) -> Option<Arc<Policy>> {
-        self.book(client).map(|book| book.policy.clone())
-    }
-}
-
-impl UsageSink for Ledger {
-    fn record(&self, usage: Usage) {
-        let Some(book) = self.book(&usage.client) else {
-            tracing::warn!(session.id = %usage.client, "a model call ended after its session {}", usage.client);
-            return;
-        };
-        add(&mut book.lock().totals, &usage);
-        let call = call(&usage, &book, self.ids.mint(api::id::Prefix::Request));
-        let store = self.store.clone();
-        self.writes.spawn_on(
-            async move {
-                if let Err(error) = store.usage().record(call).await {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "a model call could not be recorded"
-                    );
-                }
-            },
-            &self.runtime,
-        );
-    }
-
-    fn admit(&self, client: &ClientId) -> Admission {
-        let refuse = |status, error_type, message: String| Admission::Refuse {
-            status,
-            error_type,
-            message,
-        };
-        let Some(book) = self.book(client) else {
-            return refuse(
-                403,
-                "permission_error",
-                format!("session {client} is not live"),
-            );
-        };
-        let state = book.lock();
-        match state.cap {
-            Some(cap) if state.totals.unpriced > 0 || state.totals.cost_microcents >= cap => {
-                let why = match state.totals.unpriced {
-                    0 => "the session's budget is used up; raise it to go on",
-                    _ => "the session has a budget, and its model has no price in the price table",
-                };
-                drop(state);
-                book.refused.notify_one();
-                refuse(402, "billing_error", why.to_owned())
-            }
-            _ => Admission::Allow,
-        }
-    }
-}
-
-fn add(totals: &mut Totals, usage: &Usage) {
-    totals.calls += 1;
-    totals.failed += u64::from(usage.error.is_some());
-    totals.input_tokens += usage.tokens.input;
-    totals.output_tokens += usage.tokens.output;
-    totals.cache_read_tokens += usage.tokens.cache_read;
-    totals.cache_creation_5m_tokens += usage.tokens.cache_write_5m;
-    totals.cache_creation_1h_tokens += usage.tokens.cache_write_1h;
-    match cost(usage) {
-        Some(cost) => totals.cost_microcents = totals.cost_microcents.saturating_add(cost),
-        None => totals.unpriced += 1,
-    }
-}
-
-/// A call that used nothing cost nothing, whatever the model.
-fn cost(usage: &Usage) -> Option<i64> {
-    if usage.tokens == egress::Tokens::default() {
-        return Some(0);
-    }
-    usage
-        .cost
-        .map(|cost| i64::try_from(cost.0).unwrap_or(i64::MAX))
-}
-
-fn call(usage: &Usage, book: &Book, id: String) -> ModelCall {
-    let millis =
-        |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let started = usage
-        .started_at
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    ModelCall {
-        id,
-        session_id: book.session.clone(),
-        workspace_id: book.workspace.clone(),
-        model: usage.model.clone(),
-        started_at: (UNIX_EPOCH + started).into(),
-        status: usage.status,
-        latency_ms: millis(usage.latency),
-        ttft_ms: usage.time_to_first_byte.map(millis),
-        input_tokens: usage.tokens.input,
-        output_tokens: usage.tokens.output,
-        cache_read_tokens: usage.tokens.cache_read,
-        cache_creation_5m_tokens: usage.tokens.cache_write_5m,
-        cache_creation_1h_tokens: usage.tokens.cache_write_1h,
-        cost_microcents: cost(usage),
-        error: usage.error.clone(),
-        request_id: usage.request_id.clone(),
-    }
 }

@@ -18,10 +18,10 @@ use tokio::runtime::Handle;
 use crate::app::{PING, Parts};
 use crate::blobs::Blobs;
 use crate::clock::Clock;
-use crate::config::{Config, Credential, Secret};
+use crate::config::{Config, Credential, Secret, budgets};
 use crate::ids::Ids;
 use crate::session::{self, Sessions};
-use crate::usage::Ledger;
+use crate::usage::{Daily, Ledger};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -73,6 +73,9 @@ pub enum WireError {
         #[source]
         source: egress::PricesError,
     },
+    /// The price of unknown models is none.
+    #[error("setting prices.unknown")]
+    UnknownPrice(#[source] egress::PricesError),
     /// A host in the settings is not one.
     #[error("setting egress.private_hosts: {host:?} is not a host and port")]
     PrivateHost {
@@ -105,7 +108,7 @@ pub async fn parts(config: &Config) -> Result<Parts, WireError> {
     let versions = Versions::open(data.join("cli")).map_err(WireError::Versions)?;
     let blobs = Blobs::new(&data.join("files"));
     let settings = settings(config)?;
-    let ledger = Arc::new(Ledger::new(store.clone(), ids.clone(), Handle::current()));
+    let ledger = ledger(config, &store, &ids, &clock);
     let egress = egress(config, &ledger)?;
     let provider = Arc::new(provider(config, data).await?);
     let parts = session::Parts {
@@ -171,6 +174,16 @@ fn settings(config: &Config) -> Result<session::Settings, WireError> {
     })
 }
 
+fn ledger(config: &Config, store: &Arc<Store>, ids: &Ids, clock: &Clock) -> Arc<Ledger> {
+    let amount = |cents: &Option<String>| cents.as_deref().map(budgets::amount);
+    let daily = Daily {
+        workspace: amount(&config.budgets.workspace_per_day),
+        agent: amount(&config.budgets.agent_per_day),
+    };
+    let (store, ids, clock) = (store.clone(), ids.clone(), clock.clone());
+    Arc::new(Ledger::new(store, ids, clock, Handle::current(), daily))
+}
+
 fn rootfs(text: &str) -> Result<Rootfs, WireError> {
     let path = match text {
         "host" => return Ok(Rootfs::Host),
@@ -199,8 +212,12 @@ fn egress(config: &Config, ledger: &Arc<Ledger>) -> Result<Egress, WireError> {
         .iter()
         .map(|host| private_host(host))
         .collect::<Result<_, _>>()?;
-    if let Some(path) = &model.prices_file {
+    if let Some(path) = &config.prices.file {
         made.prices = prices(made.prices, path)?;
+    }
+    if let Some(unknown) = config.prices.unknown {
+        let priced = made.prices.with_unknown(unknown.input, unknown.output);
+        made.prices = priced.map_err(WireError::UnknownPrice)?;
     }
     let key = match &model.credential {
         Some(Credential::ApiKey(key)) => Some(key),

@@ -133,6 +133,47 @@ impl Usage<'_> {
             .await
     }
 
+    /// Replaces what was recorded of a call when it left by what came of it, and puts the sum of its day
+    /// right. `recorded` is the cost under which it was recorded. A call whose session was deleted since
+    /// is settled in the sum of `agent`'s day alone. To be done once.
+    pub async fn settle(
+        self,
+        call: ModelCall,
+        agent: &str,
+        recorded: Option<i64>,
+    ) -> Result<(), StoreError> {
+        let agent = agent.to_owned();
+        self.0
+            .write(move |connection| {
+                connection
+                    .prepare_cached(
+                        "UPDATE model_calls SET model = ?2, status = ?3, latency_ms = ?4,
+                             ttft_ms = ?5, input_tokens = ?6, output_tokens = ?7,
+                             cache_read_tokens = ?8, cache_creation_5m_tokens = ?9,
+                             cache_creation_1h_tokens = ?10, cost_microcents = ?11, error = ?12,
+                             request_id = ?13
+                         WHERE id = ?1",
+                    )?
+                    .execute(params![
+                        call.id,
+                        call.model,
+                        call.status,
+                        call.latency_ms,
+                        call.ttft_ms,
+                        call.input_tokens,
+                        call.output_tokens,
+                        call.cache_read_tokens,
+                        call.cache_creation_5m_tokens,
+                        call.cache_creation_1h_tokens,
+                        call.cost_microcents,
+                        call.error,
+                        call.request_id,
+                    ])?;
+                Ok(settle_day(connection, &call, &agent, recorded)?)
+            })
+            .await
+    }
+
     /// The calls of a session in the order in which they were recorded.
     pub async fn calls(self, session: &str) -> Result<Vec<ModelCall>, StoreError> {
         let session = session.to_owned();
@@ -227,6 +268,39 @@ fn add_to_day(connection: &Connection, call: &ModelCall) -> rusqlite::Result<()>
             call.cache_creation_1h_tokens,
             call.cost_microcents.unwrap_or(0),
             call.cost_microcents.is_none(),
+        ])?;
+    Ok(())
+}
+
+/// Adds to the sums of its day what a call came to beyond what was recorded when it left: a failed call
+/// without tokens.
+fn settle_day(
+    connection: &Connection,
+    call: &ModelCall,
+    agent: &str,
+    recorded: Option<i64>,
+) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE daily_usage SET failed = failed - 1 + ?4, input_tokens = input_tokens + ?5,
+                 output_tokens = output_tokens + ?6, cache_read_tokens = cache_read_tokens + ?7,
+                 cache_creation_5m_tokens = cache_creation_5m_tokens + ?8,
+                 cache_creation_1h_tokens = cache_creation_1h_tokens + ?9,
+                 cost_microcents = cost_microcents + ?10, unpriced = unpriced + ?11
+             WHERE workspace_id = ?1 AND day = ?2 AND agent_id = ?3",
+        )?
+        .execute(params![
+            call.workspace_id,
+            day(call.started_at),
+            agent,
+            call.error.is_some(),
+            call.input_tokens,
+            call.output_tokens,
+            call.cache_read_tokens,
+            call.cache_creation_5m_tokens,
+            call.cache_creation_1h_tokens,
+            call.cost_microcents.unwrap_or(0) - recorded.unwrap_or(0),
+            i64::from(call.cost_microcents.is_none()) - i64::from(recorded.is_none()),
         ])?;
     Ok(())
 }

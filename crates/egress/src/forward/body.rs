@@ -1,13 +1,13 @@
 //! The two bodies of a call: the request on its way up and the answer on its
 //! way down. Both pass frames on as they come and hold none back.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -16,108 +16,50 @@ use tokio::time::{Sleep, sleep_until};
 
 use super::call::Call;
 use crate::idle::Activity;
-use crate::scan::TopLevel;
 
-/// The model that a request names, known once its body has gone by that far.
-#[derive(Default)]
-pub(crate) struct Asked(OnceLock<String>);
+/// Bytes of a request that are handed on at once.
+const PIECE: usize = 64 * 1024;
 
-impl Asked {
-    /// Longest model name kept, in bytes.
-    const MAX: usize = 256;
-
-    pub(crate) fn get(&self) -> Option<String> {
-        self.0.get().cloned()
-    }
-}
-
-/// A request body on its way to the model API: bounded, watched for the model
-/// it names.
+/// A request body on its way to the model API. Its share of what its client may
+/// hold goes with it.
 pub(crate) struct Outgoing {
-    inner: Incoming,
-    left: u64,
+    left: Bytes,
     activity: Activity,
-    scan: Option<(TopLevel, Arc<Asked>)>,
-}
-
-/// Why a request body ended early.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum OutgoingError {
-    /// It is larger than the bound.
-    #[error("the request body is too large")]
-    TooLarge,
-    /// The client stopped sending it.
-    #[error("the client stopped sending the request body")]
-    Client(#[source] hyper::Error),
+    _share: OwnedSemaphorePermit,
 }
 
 impl Outgoing {
-    pub(crate) fn new(
-        inner: Incoming,
-        bound: u64,
-        activity: Activity,
-        asked: Option<Arc<Asked>>,
-    ) -> Self {
-        let scan = asked.map(|asked| (TopLevel::new(&["model"]), asked));
+    pub(crate) fn new(body: Bytes, activity: Activity, share: OwnedSemaphorePermit) -> Self {
         Self {
-            inner,
-            left: bound,
+            left: body,
             activity,
-            scan,
+            _share: share,
         }
-    }
-
-    fn look(&mut self, bytes: &[u8]) {
-        let Some((scan, asked)) = &mut self.scan else {
-            return;
-        };
-        scan.feed(bytes);
-        let Some(mut model) = scan.get::<String>("model") else {
-            return;
-        };
-        if model.len() > Asked::MAX {
-            model = model.chars().take(Asked::MAX / 4).collect();
-        }
-        // Set once: this scan is the only one that writes.
-        let _ = asked.0.set(model);
-        self.scan = None;
     }
 }
 
 impl Body for Outgoing {
     type Data = Bytes;
-    type Error = OutgoingError;
+    type Error = Infallible;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, OutgoingError>>> {
-        let Some(frame) = ready!(Pin::new(&mut self.inner).poll_frame(cx)) else {
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.left.is_empty() {
             return Poll::Ready(None);
-        };
-        let frame = match frame {
-            Ok(frame) => frame,
-            Err(error) => return Poll::Ready(Some(Err(OutgoingError::Client(error)))),
-        };
-        self.activity.mark();
-        let Ok(data) = frame.into_data() else {
-            // Trailers of a request mean nothing to the API.
-            return Poll::Ready(None);
-        };
-        match self.left.checked_sub(data.remaining() as u64) {
-            Some(left) => self.left = left,
-            None => return Poll::Ready(Some(Err(OutgoingError::TooLarge))),
         }
-        self.look(&data);
-        Poll::Ready(Some(Ok(Frame::data(data))))
+        self.activity.mark();
+        let piece = self.left.len().min(PIECE);
+        Poll::Ready(Some(Ok(Frame::data(self.left.split_to(piece)))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.left.is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        SizeHint::with_exact(self.left.len() as u64)
     }
 }
 

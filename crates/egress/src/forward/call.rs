@@ -1,37 +1,36 @@
 //! The record of one model call, from its arrival to whatever end it has.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use http::header::HeaderName;
 use http::{HeaderMap, StatusCode};
 
-use super::body::Asked;
-use crate::meter::{Meter, Reading};
+use crate::meter::{BYTES_PER_TOKEN, Meter, Reading};
 use crate::prices::Prices;
-use crate::usage::{ClientId, Microcents, Tokens, Usage};
-use crate::windows::UsageSink;
+use crate::usage::{Estimate, Microcents, Reservation, Tokens, Usage};
 
 /// Client closed request: the status of a call whose client left before it had
 /// an answer. No answer carries it.
 const CLIENT_LEFT: u16 = 499;
 
-/// Who is billed how; shared by all calls.
-pub(crate) struct Bill {
-    pub(crate) usage: Arc<dyn UsageSink>,
-    pub(crate) prices: Prices,
+/// What a call is sold as.
+pub(crate) struct Sold {
+    pub(crate) prices: Arc<Prices>,
+    /// Path of the call, without its query.
+    pub(crate) path: &'static str,
+    /// Calls to this path are free of charge.
+    pub(crate) free: bool,
+    /// Bytes of its request.
+    pub(crate) bytes: u64,
 }
 
-/// One call. Its destructor hands the record to the sink, so there is exactly
-/// one record however the call ends, cancellation included.
+/// One call. Its destructor settles its reservation, so there is exactly one
+/// record however the call ends, cancellation included.
 pub(crate) struct Call {
-    bill: Arc<Bill>,
-    client: ClientId,
-    path: String,
-    /// Calls to this path are free of charge.
-    free: bool,
-    asked: Arc<Asked>,
-    started_at: SystemTime,
+    sold: Sold,
+    asked: Estimate,
+    reservation: Option<Box<dyn Reservation>>,
     began: Instant,
     status: u16,
     request_id: Option<String>,
@@ -48,20 +47,12 @@ enum End {
 }
 
 impl Call {
-    pub(crate) fn new(
-        bill: Arc<Bill>,
-        client: ClientId,
-        path: &str,
-        free: bool,
-        started_at: SystemTime,
-    ) -> Self {
+    /// A call that leaves now.
+    pub(crate) fn new(sold: Sold, asked: Estimate, reservation: Box<dyn Reservation>) -> Self {
         Self {
-            bill,
-            client,
-            path: path.to_owned(),
-            free,
-            asked: Arc::default(),
-            started_at,
+            sold,
+            asked,
+            reservation: Some(reservation),
             began: Instant::now(),
             status: CLIENT_LEFT,
             request_id: None,
@@ -69,11 +60,6 @@ impl Call {
             meter: None,
             end: End::ClientGone,
         }
-    }
-
-    /// Where the request's body leaves the model it names.
-    pub(crate) fn asked(&self) -> Arc<Asked> {
-        Arc::clone(&self.asked)
     }
 
     /// An answer has begun.
@@ -130,41 +116,55 @@ impl Call {
         }
     }
 
-    fn cost(&self, model: &str, reading: &Reading) -> Option<Microcents> {
-        let unbilled = self.status >= 400 && self.status != CLIENT_LEFT;
+    /// What was used: as the model counted it, or as far as it can be told.
+    fn tokens(&self, reading: &Reading) -> Option<Tokens> {
+        let left_early = self.status == CLIENT_LEFT;
         match reading.tokens {
-            _ if self.free => Some(Microcents(0)),
-            Some(tokens) => self
-                .bill
-                .prices
-                .cost(model, self.started_at, &tokens, reading.terms),
-            None if unbilled => Some(Microcents(0)),
+            _ if self.sold.free => None,
+            // The count of a stream comes at its end. One that was cut before has
+            // said what was said.
+            Some(tokens) if reading.ended == Some(false) => Some(Tokens {
+                output: tokens.output.max(reading.said),
+                ..tokens
+            }),
+            Some(tokens) => Some(tokens),
+            // The model had the request, and perhaps read it.
+            None if left_early => Some(Tokens {
+                input: self.sold.bytes / BYTES_PER_TOKEN,
+                ..Tokens::default()
+            }),
             None => None,
         }
+    }
+
+    fn cost(&self, model: &str, tokens: Option<Tokens>, reading: &Reading) -> Option<Microcents> {
+        let Some(tokens) = tokens else {
+            let nothing = self.sold.free || self.status >= 400;
+            return nothing.then_some(Microcents(0));
+        };
+        let prices = &self.sold.prices;
+        prices.cost(model, self.asked.started_at, &tokens, reading.terms)
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
+        let Some(reservation) = self.reservation.take() else {
+            return;
+        };
         let reading = self.meter.as_ref().map(Meter::reading).unwrap_or_default();
-        let model = reading
-            .model
-            .clone()
-            .or_else(|| self.asked.get())
-            .unwrap_or_default();
-        self.bill.usage.record(Usage {
-            client: self.client.clone(),
-            path: std::mem::take(&mut self.path),
+        let asked = std::mem::take(&mut self.asked.model);
+        let model = reading.model.clone().unwrap_or(asked);
+        let tokens = self.tokens(&reading);
+        reservation.settle(Usage {
+            client: self.asked.client.clone(),
+            path: self.sold.path.to_owned(),
             status: self.status,
-            started_at: self.started_at,
+            started_at: self.asked.started_at,
             latency: self.began.elapsed(),
             time_to_first_byte: self.first_byte,
-            tokens: if self.free {
-                Tokens::default()
-            } else {
-                reading.tokens.unwrap_or_default()
-            },
-            cost: self.cost(&model, &reading),
+            tokens: tokens.unwrap_or_default(),
+            cost: self.cost(&model, tokens, &reading),
             error: self.error(&reading),
             request_id: self.request_id.take(),
             model,

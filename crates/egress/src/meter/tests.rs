@@ -130,3 +130,21 @@ fn a_compressed_or_unknown_answer_has_no_count() {
     assert_eq!(meter.reading().tokens, None);
     assert_eq!(read("text/html", STREAM).tokens, None);
 }
+
+#[test]
+fn what_a_stream_says_is_estimated_as_it_goes_by() {
+    let delta = |text: &str| {
+        format!(
+            "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":\"{text}\"}}}}\n\n"
+        )
+    };
+    let text = format!("{}{}", delta("a"), delta(&"x".repeat(400)));
+    for size in [1, 7, 1000] {
+        let mut meter = meter("text/event-stream");
+        text.as_bytes()
+            .chunks(size)
+            .for_each(|chunk| meter.feed(chunk));
+        assert_eq!(meter.reading().said, 101, "chunks of {size}");
+    }
+    assert_eq!(read("text/event-stream", STREAM).said, 1);
+}

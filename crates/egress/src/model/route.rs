@@ -43,7 +43,17 @@ impl Route {
         }
     }
 
-    /// Whether a usage record is kept and admission is asked.
+    /// What the route is called in records.
+    pub(super) fn path(self) -> &'static str {
+        match self {
+            Self::Messages => "/v1/messages",
+            Self::CountTokens => "/v1/messages/count_tokens",
+            Self::Models => "/v1/models",
+            Self::Hello => "/api/hello",
+        }
+    }
+
+    /// Whether money is set aside and a record is kept.
     pub(super) fn is_call(self) -> bool {
         matches!(self, Self::Messages | Self::CountTokens)
     }

@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use egress::{
-    Admission, ClientId, Config, CredentialError, Credentials, Egress, Networking, Placeholder,
-    Policies, Policy, Resolver, Secret, Slot, Usage, UsageSink, Windows,
+    Admission, ClientId, Config, CredentialError, Credentials, Egress, Estimate, Networking,
+    Placeholder, Policies, Policy, Reservation, Resolver, Secret, Slot, Usage, UsageSink, Windows,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
@@ -37,7 +37,10 @@ pub async fn soon<F: Future>(future: F) -> F::Output {
 pub struct World {
     pub policy: Mutex<Option<Arc<Policy>>>,
     pub key: Mutex<Option<String>>,
-    pub admission: Mutex<Admission>,
+    /// What the sentence says when calls are refused.
+    pub refuse: Mutex<Option<&'static str>>,
+    /// What was set aside, call by call.
+    pub reserved: Mutex<Vec<Estimate>>,
     pub names: Mutex<HashMap<String, Vec<IpAddr>>>,
     pub resolutions: AtomicUsize,
     usage: mpsc::Sender<Usage>,
@@ -57,13 +60,30 @@ impl Credentials for World {
     }
 }
 
+#[async_trait]
 impl UsageSink for World {
-    fn record(&self, usage: Usage) {
-        self.usage.try_send(usage).unwrap();
+    fn payer(&self, client: &ClientId) -> Option<Arc<str>> {
+        Some(client.0.split('.').next().unwrap().into())
     }
 
-    fn admit(&self, _: &ClientId) -> Admission {
-        self.admission.lock().unwrap().clone()
+    async fn reserve(&self, call: Estimate) -> Admission {
+        self.reserved.lock().unwrap().push(call);
+        match *self.refuse.lock().unwrap() {
+            None => Admission::Allow(Box::new(Record(self.usage.clone()))),
+            Some(message) => Admission::Refuse {
+                status: 402,
+                error_type: "billing_error",
+                message: message.to_owned(),
+            },
+        }
+    }
+}
+
+struct Record(mpsc::Sender<Usage>);
+
+impl Reservation for Record {
+    fn settle(self: Box<Self>, usage: Usage) {
+        self.0.try_send(usage).unwrap();
     }
 }
 
@@ -101,7 +121,8 @@ impl Out {
         let world = Arc::new(World {
             policy: Mutex::new(Some(Arc::new(policy))),
             key: Mutex::new(Some(KEY.to_owned())),
-            admission: Mutex::new(Admission::Allow),
+            refuse: Mutex::default(),
+            reserved: Mutex::default(),
             names: Mutex::default(),
             resolutions: AtomicUsize::new(0),
             usage: sender,

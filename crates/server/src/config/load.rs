@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
+use super::budgets::is_amount;
 use super::{Config, Credential, Form, SETTINGS, Secret, Setting};
 
 /// Where settings come from; each goes before the ones above it.
@@ -165,8 +166,12 @@ fn replace(
         .map_err(|error| refuse(error.message().to_owned()))
 }
 
+const WHOLE_CENTS: &str = "whole US cents above zero, \"10000\" for 100 dollars";
+
 fn check(config: &Config) -> Result<(), ConfigError> {
     let sandbox = &config.sandbox;
+    let budgets = &config.budgets;
+    let is_amount = |amount: &Option<String>| amount.as_deref().is_none_or(is_amount);
     let rules = [
         (
             sandbox.memory_mib >= 64,
@@ -199,6 +204,16 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             config.limits.connections >= 1,
             "limits.connections",
             "at least 1",
+        ),
+        (
+            is_amount(&budgets.workspace_per_day),
+            "budgets.workspace_per_day",
+            WHOLE_CENTS,
+        ),
+        (
+            is_amount(&budgets.agent_per_day),
+            "budgets.agent_per_day",
+            WHOLE_CENTS,
         ),
         (
             is_web_address(&config.model.base_url),

@@ -22,8 +22,6 @@ pub struct Model {
     pub idle_timeout_ms: u64,
     /// How often a failed call is made again before the turn fails.
     pub max_retries: u32,
-    /// A TOML file with list prices that go before the built-in ones.
-    pub prices_file: Option<PathBuf>,
     /// What proves to the model API who pays.
     #[serde(skip)]
     pub credential: Option<Credential>,
@@ -48,7 +46,6 @@ impl Default for Model {
             idle_timeout_ms: 600_000,
             // What the CLI does by itself.
             max_retries: 4,
-            prices_file: None,
             credential: None,
         }
     }

@@ -15,6 +15,7 @@ use super::actor::{self, Actor, Asked, Begin, Request};
 use super::machine::{Facts, Prompt, State};
 use super::tools::{Tool, Tools};
 use super::{Bell, Inner, OpenCalls, start, thread_id};
+use crate::usage::Opening;
 
 /// Events read from the log in one go.
 const PAGE: usize = 500;
@@ -67,18 +68,19 @@ async fn load(
     let (state, cut) = fold(inner, &row).await?;
     let agent: Value = serde_json::from_str(&row.agent).unwrap_or_default();
     let environment: Value = serde_json::from_str(&row.environment).unwrap_or_default();
-    let totals = inner.store.usage().totals(id).await?;
     let budget = row
         .budget
         .as_deref()
         .and_then(|budget| serde_json::from_str(budget).ok());
-    let book = inner.ledger.open(
-        id,
+    let opening = Opening {
+        session: id,
         workspace,
-        start::policy(&environment, &agent),
-        totals,
-        budget.as_ref(),
-    );
+        agent: &row.agent_id,
+        policy: start::policy(&environment, &agent),
+        budget: budget.as_ref(),
+        max_cost: None,
+    };
+    let book = inner.ledger.open(opening).await?;
     let feed = inner.feed(id);
     Ok(Some((
         Begin {

@@ -227,7 +227,9 @@ fn sessions(store: &Arc<Store>, clock: &Clock, ids: &Ids, data: &TempDir) -> Ses
     let ledger = Arc::new(Ledger::new(
         store.clone(),
         ids.clone(),
+        clock.clone(),
         tokio::runtime::Handle::current(),
+        server::usage::Daily::default(),
     ));
     let windows = Windows {
         policies: ledger.clone(),
