@@ -1,6 +1,7 @@
 //! Sessions: one resumable conversation each.
 
 pub mod create;
+pub mod fork;
 pub mod update;
 pub mod usage;
 
@@ -13,6 +14,7 @@ use crate::money::BudgetLimit;
 use crate::time::Timestamp;
 
 pub use create::{AgentOverrides, AgentRef, CreateSession};
+pub use fork::ForkSession;
 pub use update::{AgentChange, UpdateSession};
 pub use usage::{CacheCreation, ServerToolUse, Usage};
 

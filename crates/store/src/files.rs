@@ -142,6 +142,19 @@ impl Files<'_> {
             .await
     }
 
+    /// Ids of all files of a session.
+    pub async fn of_session(self, session: &str) -> Result<Vec<String>, StoreError> {
+        let session = session.to_owned();
+        self.0
+            .read(move |connection| {
+                let mut statement =
+                    connection.prepare_cached("SELECT id FROM files WHERE session_id = ?1")?;
+                let rows = statement.query_map([session], |row| row.get(0))?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+    }
+
     /// Deletes a file; whether there was one. Its content may be removed then, and not before.
     pub async fn delete(self, workspace: &str, id: &str) -> Result<bool, StoreError> {
         let (workspace, id) = (workspace.to_owned(), id.to_owned());

@@ -25,6 +25,8 @@ pub struct NewSnapshot {
 /// One snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotRow {
+    /// Grows with every snapshot of any session.
+    pub number: i64,
     /// Whose it is.
     pub session_id: String,
     /// The last number of the log that it includes.
@@ -35,7 +37,7 @@ pub struct SnapshotRow {
 
 const SELECT: &str =
     "SELECT snapshots.session_id, snapshots.id, snapshots.seq, snapshots.created_at,
-    snapshots.files, snapshots.bytes, snapshots.written FROM snapshots";
+    snapshots.files, snapshots.bytes, snapshots.written, snapshots.number FROM snapshots";
 
 /// Operations on snapshots; see [`Store::snapshots`].
 #[derive(Clone, Copy)]
@@ -77,48 +79,32 @@ impl Snapshots<'_> {
             .await
     }
 
-    /// Sessions and ids of snapshots of every workspace in the order of their numbers, beginning after
-    /// `after` (0 begins), at most `limit`; each with the number from which to go on.
-    pub async fn all_ids(
-        self,
-        after: i64,
-        limit: usize,
-    ) -> Result<Vec<(i64, String, String)>, StoreError> {
-        self.0
-            .read(move |connection| {
-                let mut statement = connection.prepare_cached(
-                    "SELECT number, session_id, id FROM snapshots WHERE number > ?1
-                     ORDER BY number LIMIT ?2",
-                )?;
-                let rows = statement.query_map(params![after, limit as i64], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-                })?;
-                Ok(rows.collect::<Result<_, _>>()?)
-            })
-            .await
-    }
-
-    /// Forgets all of a session but those with an id in `keep`; how many were forgotten. Their content may be
-    /// collected then, and not before.
+    /// Forgets those of a session that are older than the newest with an id in `keep` and have none of
+    /// its ids themselves; how many. Their content may be collected then, and not before. What is added
+    /// meanwhile is newer and stays.
     pub async fn prune(self, session: &str, keep: Vec<String>) -> Result<usize, StoreError> {
         let session = session.to_owned();
         self.0
             .write(move |connection| {
                 let mut statement = connection.prepare_cached(
                     "DELETE FROM snapshots WHERE session_id = ?1
-                     AND id NOT IN (SELECT value FROM json_each(?2))",
+                     AND id NOT IN (SELECT value FROM json_each(?2))
+                     AND number < (SELECT max(number) FROM snapshots WHERE session_id = ?1
+                         AND id IN (SELECT value FROM json_each(?2)))",
                 )?;
                 Ok(statement.execute([&session, &serde_json::json!(keep).to_string()])?)
             })
             .await
     }
 
-    /// Those whose environment keeps them no longer, of every workspace, at most `limit`. The newest
+    /// Those whose environment keeps them no longer, of every workspace, in the order of their numbers,
+    /// beginning after `after` (0 begins), at most `limit`. The newest
     /// one of a session is never among them: it is what the session goes on from. Neither is
     /// one whose content a newer one has.
     pub async fn expired(
         self,
         now: DateTime<Utc>,
+        after: i64,
         limit: usize,
     ) -> Result<Vec<SnapshotRow>, StoreError> {
         self.0
@@ -128,6 +114,7 @@ impl Snapshots<'_> {
                      JOIN environments ON environments.id = environment_id
                      WHERE keep_snapshots IS NOT NULL
                      AND snapshots.created_at + keep_snapshots <= ?1
+                     AND snapshots.number > ?3
                      AND EXISTS (SELECT 1 FROM snapshots AS newer
                          WHERE newer.session_id = snapshots.session_id
                          AND (newer.seq, newer.number) > (snapshots.seq, snapshots.number))
@@ -137,7 +124,7 @@ impl Snapshots<'_> {
                      ORDER BY snapshots.number LIMIT ?2"
                 );
                 let mut statement = connection.prepare_cached(&sql)?;
-                let rows = statement.query_map(params![Micros(now), limit as i64], parse)?;
+                let rows = statement.query_map(params![Micros(now), limit as i64, after], parse)?;
                 Ok(rows.collect::<Result<_, _>>()?)
             })
             .await
@@ -170,6 +157,7 @@ pub(crate) fn insert(
 
 fn parse(row: &Row<'_>) -> rusqlite::Result<SnapshotRow> {
     Ok(SnapshotRow {
+        number: row.get(7)?,
         session_id: row.get(0)?,
         seq: row.get(2)?,
         snapshot: NewSnapshot {

@@ -72,6 +72,9 @@ async fn files_are_listed_newest_first_by_session_and_by_id() {
         ..FileQuery::default()
     };
     assert_eq!(listed(&bed, WS, ids).await, ["b"]);
+    let mut ids = bed.store.files().of_session("s").await.unwrap();
+    ids.sort();
+    assert_eq!(ids, ["a", "c"]);
     let mut query = of("s");
     query.page.limit = 1;
     let first = bed.store.files().list(WS, query.clone()).await.unwrap();

@@ -101,7 +101,7 @@ async fn old_snapshots_expire_but_never_the_newest_nor_content_that_is_used_agai
         bed.store.events().commit("s", fence, writes).await.unwrap();
     }
     let expired = async |now: i64| -> Vec<String> {
-        let rows = bed.store.snapshots().expired(at(now), 10).await.unwrap();
+        let rows = bed.store.snapshots().expired(at(now), 0, 10).await.unwrap();
         rows.into_iter().map(|row| row.snapshot.id).collect()
     };
     assert!(expired(1000).await.is_empty());
@@ -109,6 +109,8 @@ async fn old_snapshots_expire_but_never_the_newest_nor_content_that_is_used_agai
     assert!(expired(109).await.is_empty());
     assert_eq!(expired(110).await, ["a"]);
     assert_eq!(expired(1000).await, ["a", "c"]);
+    let rest = bed.store.snapshots().expired(at(1000), 1, 10).await;
+    assert_eq!(rest.unwrap().len(), 1);
 }
 
 #[tokio::test]
