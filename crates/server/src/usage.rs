@@ -384,3 +384,6 @@ fn microcents(amount: &MonetaryAmount) -> i64 {
         .unwrap_or(i64::MAX)
         .saturating_mul(MICROCENTS)
 }
+
+#[cfg(test)]
+mod tests;

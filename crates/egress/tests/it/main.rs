@@ -5,6 +5,7 @@
 
 mod faults;
 mod forwarding;
+mod limits;
 mod proxying;
 mod refusals;
 mod secrecy;

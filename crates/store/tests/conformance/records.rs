@@ -444,3 +444,50 @@ async fn daily_sums_are_kept_apart_and_outlive_their_session() {
         (1, 40, 100)
     );
 }
+
+#[tokio::test]
+async fn a_call_is_settled_in_its_row_and_in_the_sum_of_its_day() {
+    let bed = Bed::with_session("sesn_1").await;
+    let usage = bed.store.usage();
+    let left = ModelCall {
+        input_tokens: 0,
+        output_tokens: 0,
+        cache_read_tokens: 0,
+        cache_creation_5m_tokens: 0,
+        cache_creation_1h_tokens: 0,
+        error: Some("unsettled".to_owned()),
+        ..call("a", Some(100))
+    };
+    usage.record(left.clone()).await.unwrap();
+    let day = || usage.spent_since(WS, Some("agent_1"), left.started_at);
+    assert_eq!(day().await.unwrap().cost_microcents, 100);
+    usage
+        .settle(call("a", Some(7)), "agent_1", Some(100))
+        .await
+        .unwrap();
+    assert_eq!(usage.calls("sesn_1").await.unwrap(), [call("a", Some(7))]);
+    assert_eq!(day().await.unwrap(), usage.totals("sesn_1").await.unwrap());
+    // One whose session is deleted meanwhile is settled in the sum alone.
+    usage
+        .record(ModelCall {
+            id: "b".to_owned(),
+            ..left.clone()
+        })
+        .await
+        .unwrap();
+    bed.store.sessions().delete(WS, "sesn_1").await.unwrap();
+    usage
+        .settle(call("b", None), "agent_1", Some(100))
+        .await
+        .unwrap();
+    let totals = day().await.unwrap();
+    assert_eq!(
+        (
+            totals.cost_microcents,
+            totals.unpriced,
+            totals.calls,
+            totals.failed
+        ),
+        (7, 1, 2, 1)
+    );
+}
