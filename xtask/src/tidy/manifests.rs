@@ -7,7 +7,7 @@ use super::{Finding, Tree};
 use crate::metadata::Package;
 
 /// Which of our crates each of them may import. An arrow is added here, in review, or not at all.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 14] = [
     ("api", &[]),
     ("protocol", &[]),
     ("egress", &[]),
@@ -15,8 +15,12 @@ const ARROWS: [(&str, &[&str]); 13] = [
     ("model", &[]),
     ("guest", &["protocol"]),
     ("sandbox", &["protocol"]),
+    ("snapshot", &["protocol"]),
     ("store", &["api"]),
-    ("server", &["api", "store", "sandbox", "egress", "claude"]),
+    (
+        "server",
+        &["api", "store", "sandbox", "snapshot", "egress", "claude"],
+    ),
     (
         "cli",
         &["server", "api", "egress", "sandbox", "claude", "model"],
@@ -24,10 +28,11 @@ const ARROWS: [(&str, &[&str]); 13] = [
     (
         "integration",
         &[
-            "api", "claude", "cli", "egress", "model", "protocol", "sandbox", "server", "store",
+            "api", "claude", "cli", "egress", "model", "protocol", "sandbox", "server", "snapshot",
+            "store",
         ],
     ),
-    ("bench", &["claude", "egress", "model", "sandbox"]),
+    ("bench", &["claude", "egress", "model", "sandbox", "snapshot"]),
     ("xtask", &[]),
 ];
 
@@ -36,12 +41,13 @@ const ARROWS: [(&str, &[&str]); 13] = [
 const FOR_TESTS: [&str; 1] = ["model"];
 
 /// A driver that only one crate may list, so that the manifest guards the seam.
-const OWNED: [(&str, &[&str]); 5] = [
+const OWNED: [(&str, &[&str]); 6] = [
     ("rusqlite", &["store"]),
     ("libcontainer", &["sandbox"]),
     ("oci-spec", &["sandbox"]),
     ("clap", &["cli", "xtask", "integration"]),
     ("yamux", &["sandbox", "guest"]),
+    ("zstd", &["snapshot"]),
 ];
 
 /// A crate imports only the crates of ours that its row allows.

@@ -1,0 +1,8 @@
+//! Trees in and out of a directory of snapshots.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a fixture that fails is a test that fails"
+)]
+
+mod fixture;
+mod trees;
