@@ -34,6 +34,9 @@ pub fn confine(members: bool) -> io::Result<()> {
         keep_little()?;
     }
     prctl::set_no_new_privs()?;
+    // Read once and kept. Before Linux 6.4 it stands in a file of `/proc`, which is closed to this
+    // process itself after the next step.
+    let _ = rustix::param::page_size();
     // Nobody of the same user may look into this process or its descriptors.
     prctl::set_dumpable(false)?;
     // A core file would hold what a process had in memory, secrets of its user included.
