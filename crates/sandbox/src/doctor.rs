@@ -90,8 +90,9 @@ pub fn report() -> Report {
     let root = geteuid().is_root();
     let features = features(&kernel);
     let disk = disk(root, features.loop_devices);
-    let cgroups = Layout::detect().map(|layout| Cgroups {
-        version: match &layout {
+    let layout = Layout::detect();
+    let cgroups = layout.as_ref().map(|layout| Cgroups {
+        version: match layout {
             Layout::V2(_) => "v2",
             Layout::V1 { .. } if layout.is_hybrid() => "hybrid",
             Layout::V1 { .. } => "v1",
@@ -103,7 +104,8 @@ pub fn report() -> Report {
     } else {
         Isolation::Namespaces
     };
-    let advice = advice(root, &features, cgroups.as_ref(), &disk);
+    let missing = layout.as_ref().map(Layout::missing);
+    let advice = advice(root, &features, missing.as_deref(), &disk);
     Report {
         kernel,
         root,
@@ -186,7 +188,7 @@ fn disk(root: bool, loop_devices: bool) -> Disk {
     }
 }
 
-fn advice(root: bool, features: &Features, cgroups: Option<&Cgroups>, disk: &Disk) -> Vec<String> {
+fn advice(root: bool, features: &Features, missing: Option<&[&str]>, disk: &Disk) -> Vec<String> {
     let mut advice = Vec::new();
     if !root {
         advice.push("run the server as root for limits and user ids of the sandboxes' own".into());
@@ -198,14 +200,13 @@ fn advice(root: bool, features: &Features, cgroups: Option<&Cgroups>, disk: &Dis
         advice
             .push("for disks outside of memory install e2fsprogs and load the module loop".into());
     }
-    let has =
-        |name: &str| cgroups.is_some_and(|found| found.controllers.iter().any(|have| have == name));
-    for name in ["memory", "pids", "cpu"] {
-        if !has(name) {
-            advice.push(format!(
-                "enable the control group controller {name}: its limit cannot be kept"
-            ));
-        }
+    if missing.is_none() {
+        advice.push("mount the control groups: without them sandboxes have no limits".into());
+    }
+    for name in missing.unwrap_or_default() {
+        advice.push(format!(
+            "enable the control group controller {name}: without it sandboxes have no limits, or cannot be frozen"
+        ));
     }
     if find("runsc").is_none() {
         advice

@@ -204,7 +204,9 @@ async fn guest_speaks_out_of_every_runtime() {
             continue;
         };
         let sandbox = world.create("spoken").await;
-        let (guest, mut incoming) = Guest::connect(sandbox.stream).await.unwrap();
+        let connected = Guest::connect(sandbox.stream).await;
+        let (guest, mut incoming) =
+            connected.unwrap_or_else(|error| panic!("{runtime}: {}", chain(&error)));
         assert_eq!(guest.hello().uid, 1000, "{runtime}");
         let listening = guest.listen(61_001, "door").await.unwrap();
         assert_eq!(listening.port, 61_001);
@@ -556,7 +558,9 @@ async fn sandbox_of_an_earlier_server_is_found_and_removed() {
     let Some(world) = World::embedded().await else {
         return;
     };
-    let sandbox = world.create("orphan").await;
+    let mut sandbox = world.create("orphan").await;
+    // Begun, so that it needs nothing any more of what the later server makes anew.
+    out(&mut sandbox, "echo ready").await;
     // A second provider knows nothing but the files.
     let later = Oci::probe(config(world.data.path())).await.unwrap();
     assert_eq!(later.list().await.unwrap()[0].phase, Phase::Running);
@@ -595,7 +599,8 @@ async fn stands_still_while_frozen(world: &World, sandbox: &mut sandbox::Sandbox
         provider.thaw(&id, None).await.unwrap();
         assert_eq!(answer(sandbox).await, ("awake\n".to_owned(), 0));
     }
-    let lines: u64 = out(sandbox, "wc -l < /tmp/count").await.parse().unwrap();
+    let lines = "until test -s /tmp/count; do sleep 0.01; done; wc -l < /tmp/count";
+    let lines: u64 = out(sandbox, lines).await.parse().unwrap();
     let more = format!("until test $(wc -l < /tmp/count) -gt {lines}; do sleep 0.01; done");
     assert_eq!(run(sandbox, &more).await.1, 0);
 }
@@ -700,7 +705,7 @@ async fn groups_are_frozen_measured_and_killed_apart() {
     );
 
     provider.freeze(&shared, Some("left")).await.unwrap();
-    let count = "wc -l < /tmp/count; wc -l < /tmp/other";
+    let count = "touch /tmp/count /tmp/other; wc -l < /tmp/count; wc -l < /tmp/other";
     let counts = |text: String| -> Vec<u64> {
         text.lines()
             .map(|line| line.trim().parse().unwrap())
@@ -800,7 +805,7 @@ async fn memory_of_a_frozen_sandbox_is_reclaimed_where_there_is_swap() {
     let mut sandbox = world.create("sleeper").await;
     let (provider, sleeper) = (&world.provider, id("sleeper"));
     // A shell's variable: memory that belongs to no file.
-    let fill = r#"x=$(head -c 40m /dev/zero | tr "\0" x)"#;
+    let fill = r#"x=$(head -c 8m /dev/zero | tr "\0" x)"#;
     start(&mut sandbox, &format!("{fill}; touch /tmp/full; until test -e /tmp/go; do sleep 0.01; done; echo ${{#x}} > /tmp/length")).await;
     out(&mut sandbox, "until test -e /tmp/full; do sleep 0.01; done").await;
     provider.freeze(&sleeper, None).await.unwrap();
@@ -813,14 +818,14 @@ async fn memory_of_a_frozen_sandbox_is_reclaimed_where_there_is_swap() {
         let Reclaimed::Bytes(bytes) = reclaimed else {
             panic!("{reclaimed:?}")
         };
-        assert!(bytes > 30 << 20, "{bytes}");
-        assert!(after.swap_bytes > 30 << 20, "{after:?}");
+        assert!(bytes > 6 << 20, "{bytes}");
+        assert!(after.swap_bytes > 6 << 20, "{after:?}");
     } else {
         assert_eq!(reclaimed, Reclaimed::NoSwap);
     }
     provider.thaw(&sleeper, None).await.unwrap();
     let length = "touch /tmp/go; until test -s /tmp/length; do sleep 0.01; done; cat /tmp/length";
-    assert_eq!(out(&mut sandbox, length).await, (40 << 20).to_string());
+    assert_eq!(out(&mut sandbox, length).await, (8 << 20).to_string());
     provider.destroy(&sleeper).await.unwrap();
     world.assert_nothing_left().await;
 }

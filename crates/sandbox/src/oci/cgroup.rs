@@ -86,11 +86,7 @@ impl Cgroups {
     /// Prepares our place, and tries whether groups can be made in it. The error is a sentence.
     pub fn open(instance: &str) -> Result<Self, String> {
         let layout = Layout::detect().ok_or("no control groups are mounted")?;
-        let controllers = layout.controllers();
-        let missing: Vec<_> = layout
-            .needed()
-            .filter(|name| !controllers.iter().any(|have| have == name))
-            .collect();
+        let missing = layout.missing();
         if !missing.is_empty() {
             return Err(format!("the control groups lack {}", missing.join(", ")));
         }

@@ -81,6 +81,14 @@ impl Layout {
         LIMITING.iter().chain(beside).copied()
     }
 
+    /// Those that this host lacks.
+    pub fn missing(&self) -> Vec<&'static str> {
+        let have = self.controllers();
+        self.needed()
+            .filter(|name| !have.iter().any(|have| have == name))
+            .collect()
+    }
+
     /// Whether version 1 and 2 are mounted side by side.
     pub fn is_hybrid(&self) -> bool {
         matches!(
