@@ -32,7 +32,7 @@ use std::borrow::Cow;
 pub use block::{Block, UserBlock};
 pub use control::{
     CanUseTool, ControlError, ControlRequest, ControlRequestKind, ControlResponse, HookCallback,
-    McpMessage,
+    McpMessage, OwnWork,
 };
 pub use system::{
     ApiRetry, CompactBoundary, Init, McpServer, PermissionDenied, SessionState, Status, Task,

@@ -48,6 +48,10 @@ use crate::tools::{BuiltIn, CUSTOM_SERVER, Policy, ToolName};
 pub const DEFAULT_SYSTEM: &str = "You are a helpful agent. You work on your own in a sandbox, \
 with the tools you are given. Do what the user asks, check that it worked, and answer briefly.";
 
+/// The hook that is called at the end of each turn of a process with work of its own; see
+/// [`crate::frame::OwnWork`].
+pub const STOP_HOOK: &str = "stop";
+
 /// Everything the CLI is told at its start.
 #[derive(Debug, Clone)]
 pub struct Launch {
@@ -82,6 +86,9 @@ pub struct Launch {
     /// How often a failed call of the model is tried again. The CLI's own 10 makes a wrong key look
     /// like minutes of silence.
     pub max_retries: u32,
+    /// Whether the process may work on between two turns: shells in the background, timers. Then it
+    /// begins turns of its own, and tells what it still has to do with [`STOP_HOOK`].
+    pub own_work: bool,
     /// More variables; they win over those made here.
     pub extra_env: Vec<(String, String)>,
 }
@@ -140,7 +147,7 @@ impl Launch {
         if let Some(effort) = &self.effort {
             add(&format!("--effort={effort}"));
         }
-        add(&format!("--tools={}", settings::tool_list(&self.tools)));
+        add(&format!("--tools={}", settings::tool_list(self)));
         add(&format!("--settings={}", settings::settings(self)));
         if let Some(servers) = settings::mcp_config(self) {
             add(&format!("--mcp-config={servers}"));
@@ -175,6 +182,11 @@ impl Launch {
                 subtype: "initialize",
                 system_prompt: [system],
                 sdk_mcp_servers: (!self.custom_tools.is_empty()).then_some([CUSTOM_SERVER]),
+                hooks: self.own_work.then_some(Hooks {
+                    stop: [Hook {
+                        hook_callback_ids: [STOP_HOOK],
+                    }],
+                }),
             },
         )
     }
@@ -236,6 +248,20 @@ struct Initialize<'a> {
     system_prompt: [&'a str; 1],
     #[serde(rename = "sdkMcpServers", skip_serializing_if = "Option::is_none")]
     sdk_mcp_servers: Option<[&'a str; 1]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hooks: Option<Hooks>,
+}
+
+#[derive(Serialize)]
+struct Hooks {
+    #[serde(rename = "Stop")]
+    stop: [Hook; 1],
+}
+
+#[derive(Serialize)]
+struct Hook {
+    #[serde(rename = "hookCallbackIds")]
+    hook_callback_ids: [&'static str; 1],
 }
 
 #[cfg(test)]

@@ -175,6 +175,16 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("sandbox.pids", "HOSTEL_SANDBOX_PIDS", Form::Number),
     setting("sandbox.disk_mib", "HOSTEL_SANDBOX_DISK_MIB", Form::Number),
+    setting(
+        "sandbox.freeze_after_ms",
+        "HOSTEL_SANDBOX_FREEZE_AFTER_MS",
+        Form::Number,
+    ),
+    setting(
+        "sandbox.soft_memory_percent",
+        "HOSTEL_SANDBOX_SOFT_MEMORY_PERCENT",
+        Form::Number,
+    ),
     setting("cli.version", "HOSTEL_CLI_VERSION", Form::Text),
     setting(
         "cli.start_timeout_ms",

@@ -62,6 +62,10 @@ pub fn router(app: App) -> Router {
         )
         .route("/sessions/{session_id}/archive", post(sessions::archive))
         .route(
+            "/sessions/{session_id}/fork",
+            repeatable(&app, post(sessions::fork)),
+        )
+        .route(
             "/sessions/{session_id}/events",
             get(events::list).merge(repeatable(&app, post(events::send))),
         )

@@ -25,6 +25,7 @@ pub mod http;
 pub mod ids;
 pub mod lifecycle;
 mod reconcile;
+pub mod retention;
 pub mod session;
 pub mod usage;
 pub mod wire;

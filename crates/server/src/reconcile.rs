@@ -7,7 +7,7 @@ use crate::session::Inner;
 
 /// Destroys every sandbox that nobody wants. What cannot be destroyed now is tried again next time.
 pub async fn reconcile(inner: &Inner) {
-    let listed = match inner.provider().list().await {
+    let listed = match inner.fleet().provider().list().await {
         Ok(listed) => listed,
         Err(error) => {
             tracing::error!(
@@ -21,9 +21,9 @@ pub async fn reconcile(inner: &Inner) {
     // wanted is nobody's.
     for observed in listed
         .into_iter()
-        .filter(|observed| !inner.wants(&observed.id))
+        .filter(|observed| !inner.fleet().wants(&observed.id))
     {
-        match inner.provider().destroy(&observed.id).await {
+        match inner.fleet().provider().destroy(&observed.id).await {
             Ok(()) => {
                 tracing::info!(sandbox.id = %observed.id, "removed sandbox {}, which nobody wants", observed.id)
             }

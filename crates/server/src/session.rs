@@ -1,7 +1,7 @@
 //! Sessions: who owns a live one, and what the API may ask of it.
 //!
 //! ```text
-//!   http ──▶ Sessions ──bell, requests──▶ Actor (one per live session) ──orders──▶ Runner ──▶ sandbox
+//!   http ──▶ Sessions ──bell, requests──▶ Actor (one per live session) ──orders──▶ Runner ──▶ seat
 //!              │                            │ machine: what happens next               │
 //!              └── readers ◀── Feed ◀── log ┘                ◀────────── news ─────────┘
 //! ```
@@ -10,9 +10,14 @@
 //! | --- | --- |
 //! | `machine` | the whole policy, as a function |
 //! | `actor` | the one task that owns a session and performs what the machine decides |
-//! | `runner` | one sandbox and the claude in it |
+//! | `runner` | one session's seat and the claude in it |
+//! | `fleet` | the live sandboxes, who sits in which, and the spares |
+//! | `ladder` | how far a session that nobody talks to goes down |
+//! | `keep` | what outlives a sandbox: snapshots and results |
+//! | `fork` | a new session from a point in another's log |
 //! | `translate`, `tools`, `start` | claude's words to the contract's and back |
 //! | `registry`, `open_calls` | which actors there are, and which calls wait for an answer |
+//! | `version` | which claude CLI a session gets |
 //! | `resume` | from the log to the state, after a restart |
 //! | `feed` | the log's live end, for readers |
 //!
@@ -20,6 +25,10 @@
 
 pub mod actor;
 pub mod feed;
+pub mod fleet;
+pub mod fork;
+pub mod keep;
+pub mod ladder;
 pub mod machine;
 mod open_calls;
 pub mod place;
@@ -29,6 +38,7 @@ mod runner;
 pub mod start;
 pub mod tools;
 pub mod translate;
+mod version;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,16 +52,19 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use store::{EnqueueError, Queued, SessionRow, Status, Store, StoreError};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::ids::Ids;
+use crate::retention::Retention;
 use crate::usage::Ledger;
 use actor::{Refused, Request};
 use feed::Feed;
 pub use feed::{Delivery, Deltas, Subscription};
+use fleet::Fleet;
+use keep::Keeper;
 use open_calls::OpenCalls;
 use registry::Bell;
 pub use registry::Inner;
@@ -73,6 +86,10 @@ pub struct Settings {
     pub start_timeout: Duration,
     /// How long a working claude may be silent before its turn is begun again.
     pub stall: Duration,
+    /// How long a session is idle before it is frozen.
+    pub freeze_after: Duration,
+    /// The part of its sandbox's memory beyond which an idle claude is ended, in percent.
+    pub soft_memory_percent: u8,
 }
 
 /// What sessions are made of.
@@ -85,6 +102,8 @@ pub struct Parts {
     pub egress: egress::Egress,
     /// The books.
     pub ledger: Arc<Ledger>,
+    /// Where snapshots and results lie.
+    pub keeper: Keeper,
     /// The installed versions of the claude CLI.
     pub versions: Versions,
     /// The configuration.
@@ -168,29 +187,33 @@ impl Sessions {
             provider,
             egress,
             ledger,
+            keeper: keeping,
             versions,
             settings,
             clock,
             ids,
         } = parts;
         let owner = ids.mint(Prefix::Request);
-        let places = Arc::new(Semaphore::new(settings.max_sandboxes));
         let (tasks, shutdown) = (TaskTracker::new(), CancellationToken::new());
-        let (actors, feeds, sandboxes) = Default::default();
+        let places = settings.max_sandboxes;
+        let fleet = Fleet::new(provider, egress, ids.clone(), places, tasks.clone());
+        let (actors, feeds) = Default::default();
+        let snapshots = keeping.snapshots().clone();
+        let blobs = keeping.blobs().clone();
+        let retention = Retention::new(store.clone(), snapshots, blobs, clock.clone());
         let inner = Inner {
             store,
-            provider,
-            egress,
+            fleet: Arc::new(fleet),
+            keeping,
+            retention,
             ledger,
             versions,
             settings,
             clock,
             ids,
             owner,
-            places,
             actors,
             feeds,
-            sandboxes,
             tasks,
             shutdown,
         };
@@ -206,18 +229,34 @@ impl Sessions {
         for (workspace, id) in self.0.store.sessions().unfinished().await? {
             self.wake(&workspace, &id);
         }
-        let inner = self.0.clone();
+        let filler = fleet::fill(Arc::downgrade(&self.0.fleet), self.0.shutdown.clone());
+        self.0.tasks.spawn(filler);
+        let sessions = self.clone();
         self.0.tasks.spawn(async move {
+            let inner = &sessions.0;
             let mut every = tokio::time::interval(RECONCILE);
-            every.tick().await;
-            loop {
+            for round in 0.. {
+                let work = async {
+                    // The first comes at once: what an earlier server left is searched in the background.
+                    every.tick().await;
+                    if round > 0 {
+                        crate::reconcile::reconcile(inner).await;
+                    }
+                    sessions.sweep(round).await;
+                };
                 tokio::select! {
                     () = inner.shutdown.cancelled() => return,
-                    _ = every.tick() => crate::reconcile::reconcile(&inner).await,
+                    () = work => {}
                 }
             }
         });
         Ok(())
+    }
+
+    /// Removes what has outlived its time; every so many rounds, beginning with round 0, also what an
+    /// earlier server left.
+    pub async fn sweep(&self, round: u64) {
+        self.0.retention.sweep(self, round).await;
     }
 
     /// Ends every actor and sandbox and waits until they are gone. Turns that run are cut; the next
@@ -232,6 +271,11 @@ impl Sessions {
     /// Says that a session has client events to look at.
     pub fn wake(&self, workspace: &str, id: &str) {
         self.0.handle(workspace, id, |handle| handle.bell.ring());
+    }
+
+    /// Whether the session has an actor.
+    pub(crate) fn is_live(&self, id: &str) -> bool {
+        self.0.lock_actors().contains_key(id)
     }
 
     /// Takes client events, all or none; durable when it returns. Gives them back with their ids.
@@ -300,7 +344,7 @@ impl Sessions {
         if row.status != Status::Terminated {
             self.ask(workspace, id, Request::Delete).await?;
         }
-        self.0.store.sessions().delete(workspace, id).await?;
+        self.0.retention.remove_session(workspace, id).await?;
         Ok(())
     }
 

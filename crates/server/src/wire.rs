@@ -12,6 +12,7 @@ use egress::{CredentialError, Egress, KeyHeader, Slot, SystemResolver, Windows};
 use sandbox::oci::{self, Oci, RuntimeChoice};
 use sandbox::{Resources, Rootfs};
 use semver::VersionReq;
+use snapshot::Snapshots;
 use store::Store;
 use tokio::runtime::Handle;
 
@@ -20,6 +21,7 @@ use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::{Config, Credential, Secret, budgets};
 use crate::ids::Ids;
+use crate::session::keep::Keeper;
 use crate::session::{self, Sessions};
 use crate::usage::{Daily, Ledger};
 
@@ -40,6 +42,9 @@ pub enum WireError {
     /// The store cannot be opened.
     #[error("cannot open the data directory")]
     Store(#[source] store::OpenError),
+    /// The snapshots cannot be read.
+    #[error("cannot open the snapshots")]
+    Snapshots(#[source] snapshot::OpenError),
     /// The installed CLI versions cannot be read.
     #[error("cannot open the store of claude versions")]
     Versions(#[source] claude::versions::StoreError),
@@ -110,12 +115,15 @@ pub async fn parts(config: &Config) -> Result<Parts, WireError> {
     let settings = settings(config)?;
     let ledger = ledger(config, &store, &ids, &clock);
     let egress = egress(config, &ledger)?;
+    let snapshots = Snapshots::open(data.join("snapshots"), None).map_err(WireError::Snapshots)?;
+    let keeper = Keeper::new(snapshots, blobs.clone(), ids.clone());
     let provider = Arc::new(provider(config, data).await?);
     let parts = session::Parts {
         store: store.clone(),
         provider,
         egress,
         ledger,
+        keeper,
         versions,
         settings,
         clock: clock.clone(),
@@ -161,6 +169,7 @@ fn settings(config: &Config) -> Result<session::Settings, WireError> {
     let launch = session::start::Limits {
         max_turns: Some(config.limits.max_turns),
         max_retries: config.model.max_retries,
+        own_work: false,
     };
     Ok(session::Settings {
         resources,
@@ -171,6 +180,8 @@ fn settings(config: &Config) -> Result<session::Settings, WireError> {
         max_sandboxes: config.limits.max_sandboxes as usize,
         start_timeout: Duration::from_millis(config.cli.start_timeout_ms),
         stall: Duration::from_millis(config.cli.stall_timeout_ms),
+        freeze_after: Duration::from_millis(sandbox.freeze_after_ms),
+        soft_memory_percent: sandbox.soft_memory_percent,
     })
 }
 

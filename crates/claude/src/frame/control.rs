@@ -2,6 +2,7 @@
 
 use super::read;
 use serde::Deserialize;
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// The CLI asks for something and waits for an answer with the same id. There is no time limit on
@@ -66,6 +67,35 @@ pub struct HookCallback {
     /// The call that it is about.
     #[serde(default)]
     pub tool_use_id: Option<String>,
+}
+
+/// What a process still has to do when a turn ends, as it tells the hook
+/// [`crate::launch::STOP_HOOK`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OwnWork {
+    /// Tasks in the background that have not ended.
+    pub tasks: usize,
+    /// Timers that have not gone off.
+    pub timers: usize,
+}
+
+impl HookCallback {
+    /// What the process still has to do; `None` when this is another hook.
+    pub fn own_work(&self) -> Option<OwnWork> {
+        #[derive(Deserialize)]
+        struct Stop {
+            hook_event_name: String,
+            #[serde(default)]
+            background_tasks: Vec<Value>,
+            #[serde(default)]
+            session_crons: Vec<Value>,
+        }
+        let stop: Stop = serde_json::from_str(self.input.get()).ok()?;
+        (stop.hook_event_name == "Stop").then_some(OwnWork {
+            tasks: stop.background_tasks.len(),
+            timers: stop.session_crons.len(),
+        })
+    }
 }
 
 /// A message to an in-process MCP server.

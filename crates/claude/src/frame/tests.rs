@@ -322,3 +322,17 @@ proptest! {
         prop_assert!(Frame::parse(Value::Object(object).to_string().as_bytes()).is_ok());
     }
 }
+
+#[test]
+fn the_stop_hook_says_what_is_left_to_do() {
+    let line = br#"{"type":"control_request","request_id":"r","request":{"subtype":"hook_callback","callback_id":"stop","input":{"hook_event_name":"Stop","background_tasks":[{"id":"a"}],"session_crons":[]}}}"#;
+    let Frame::ControlRequest(request) = Frame::parse(&bytes::Bytes::from_static(line)).unwrap()
+    else {
+        panic!()
+    };
+    let ControlRequestKind::HookCallback(hook) = request.kind else {
+        panic!()
+    };
+    let left = hook.own_work().unwrap();
+    assert_eq!((left.tasks, left.timers), (1, 0));
+}

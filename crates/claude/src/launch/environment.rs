@@ -10,7 +10,7 @@ pub(crate) const PROJECT: &str = "session";
 /// person may take that long to answer for a custom tool, and the host owns the real limits.
 const MCP_TOOL_TIMEOUT_MS: &str = "2147483647";
 
-const FIXED: [(&str, &str); 12] = [
+const FIXED: [(&str, &str); 11] = [
     ("LANG", "C.UTF-8"),
     (
         "PATH",
@@ -20,9 +20,6 @@ const FIXED: [(&str, &str); 12] = [
     ("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC", "1"),
     // The memory directory would carry one session's words into another.
     ("CLAUDE_CODE_DISABLE_AUTO_MEMORY", "1"),
-    // A shell in the background would start turns that nobody asked for, after the session is idle;
-    // and without them the CLI does not refuse long sleeps.
-    ("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS", "1"),
     // Instructions and skills come from the agent's definition, not from files that lie in the
     // workspace or come with the CLI.
     ("CLAUDE_CODE_DISABLE_CLAUDE_MDS", "1"),
@@ -43,6 +40,11 @@ pub(super) fn environment(launch: &Launch) -> Vec<(String, String)> {
     };
     for (name, value) in FIXED {
         set(name, value);
+    }
+    if !launch.own_work {
+        // A shell in the background would start turns that nobody asked for, after the session is
+        // idle; and without them the CLI does not refuse long sleeps.
+        set("CLAUDE_CODE_DISABLE_BACKGROUND_TASKS", "1");
     }
     let paths = &launch.paths;
     set("HOME", &paths.home.to_string_lossy());

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::{Launch, RemoteServer};
-use crate::tools::{BuiltIn, CUSTOM_SERVER, Policy, mcp_name, server_part};
+use crate::tools::{CUSTOM_SERVER, Policy, mcp_name, server_part};
 
 #[derive(Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Rules {
@@ -28,14 +28,25 @@ impl Rules {
     }
 }
 
+/// Timers and what ends a task in the background. No tools of the public toolset: who may work
+/// between turns has them.
+const OWN_WORK: [&str; 5] = [
+    "ScheduleWakeup",
+    "CronCreate",
+    "CronDelete",
+    "CronList",
+    "TaskStop",
+];
+
 /// The tools that exist. The empty list is a list: without the flag all tools would exist.
-pub(super) fn tool_list(tools: &[(BuiltIn, Policy)]) -> String {
-    let names: Vec<&str> = tools
+pub(super) fn tool_list(launch: &Launch) -> String {
+    let named = launch
+        .tools
         .iter()
         .filter(|(_, policy)| *policy != Policy::Deny)
-        .map(|(tool, _)| tool.cli_name())
-        .collect();
-    names.join(",")
+        .map(|(tool, _)| tool.cli_name());
+    let own = OWN_WORK.into_iter().filter(|_| launch.own_work);
+    named.chain(own).collect::<Vec<&str>>().join(",")
 }
 
 pub(super) fn rules(launch: &Launch) -> Rules {
@@ -44,6 +55,9 @@ pub(super) fn rules(launch: &Launch) -> Rules {
         if *policy != Policy::Deny {
             rules.add(*policy, tool.cli_name().to_owned());
         }
+    }
+    if launch.own_work {
+        rules.allow.extend(OWN_WORK.map(str::to_owned));
     }
     if !launch.custom_tools.is_empty() {
         rules.allow.push(format!("mcp__{CUSTOM_SERVER}"));

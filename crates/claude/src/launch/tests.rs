@@ -26,6 +26,7 @@ pub(super) fn launch() -> Launch {
         proxy_url: None,
         partial_messages: true,
         max_retries: 3,
+        own_work: false,
         extra_env: Vec::new(),
     }
 }
@@ -212,4 +213,17 @@ fn limits_are_passed_on() {
     assert_eq!(argument(&launch, "max-turns").as_deref(), Some("7"));
     assert_eq!(argument(&launch, "max-budget-usd").as_deref(), Some("0.5"));
     assert_eq!(argument(&launch, "effort").as_deref(), Some("low"));
+}
+
+#[test]
+fn work_of_its_own_needs_tools_and_a_hook() {
+    let mut launch = launch();
+    let first = |launch: &Launch| String::from_utf8(launch.initialize("i").to_vec()).unwrap();
+    let background = "CLAUDE_CODE_DISABLE_BACKGROUND_TASKS";
+    assert_eq!(variable(&launch, background).as_deref(), Some("1"));
+    assert!(!first(&launch).contains("hooks"));
+    launch.own_work = true;
+    assert_eq!(variable(&launch, background), None);
+    assert!(argument(&launch, "tools").unwrap().contains("CronCreate"));
+    assert!(first(&launch).contains(r#""hooks":{"Stop":[{"hookCallbackIds":["stop"]}]}"#));
 }

@@ -186,6 +186,16 @@ fn check(config: &Config) -> Result<(), ConfigError> {
         (sandbox.pids >= 32, "sandbox.pids", "at least 32"),
         (sandbox.disk_mib >= 64, "sandbox.disk_mib", "at least 64"),
         (
+            sandbox.freeze_after_ms >= 10,
+            "sandbox.freeze_after_ms",
+            "at least 10",
+        ),
+        (
+            (10..=100).contains(&sandbox.soft_memory_percent),
+            "sandbox.soft_memory_percent",
+            "from 10 to 100",
+        ),
+        (
             config.limits.max_sandboxes >= 1,
             "limits.max_sandboxes",
             "at least 1",

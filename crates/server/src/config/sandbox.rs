@@ -24,6 +24,14 @@ pub struct Sandbox {
     /// Disk of each, in MiB.
     #[schemars(range(min = 64))]
     pub disk_mib: u64,
+    /// How long a session is idle before its processes are frozen, in milliseconds. Its files are
+    /// saved then, too.
+    #[schemars(range(min = 10))]
+    pub freeze_after_ms: u64,
+    /// The part of a sandbox's memory, in percent, beyond which an idle claude is ended and started
+    /// anew with the next message.
+    #[schemars(range(min = 10, max = 100))]
+    pub soft_memory_percent: u8,
 }
 
 /// What runs sandboxes.
@@ -66,6 +74,8 @@ impl Default for Sandbox {
             cpu_millis: 1000,
             pids: 512,
             disk_mib: 5 * 1024,
+            freeze_after_ms: 2000,
+            soft_memory_percent: 60,
         }
     }
 }

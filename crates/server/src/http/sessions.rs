@@ -3,6 +3,7 @@
 mod archive;
 mod create;
 mod delete;
+mod fork;
 mod get;
 mod list;
 mod update;
@@ -11,6 +12,7 @@ mod view;
 pub(super) use archive::archive;
 pub(super) use create::create;
 pub(super) use delete::delete;
+pub(super) use fork::fork;
 pub(super) use get::get;
 pub(super) use list::list;
 pub(super) use update::update;

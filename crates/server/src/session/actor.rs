@@ -4,25 +4,29 @@
 //! API, and deadlines. Everything that the machine logs is committed before the next effect is
 //! performed; a commit that another owner has fenced off ends the actor at once, without a word.
 //!
-//! An actor never holds a lock across a wait, and never knows how the API is spoken.
+//! A session that nobody talks to goes down the ladder (`rest`). An actor never holds a lock across a
+//! wait, and never knows how the API is spoken.
 
 mod clients;
 mod driver;
 mod ledger;
 mod log;
 mod requests;
+mod rest;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use api::environment::hosting::Hosting;
 use api::id::Prefix;
 use claude::custom::CustomTools;
-use store::{Fence, SessionRow};
+use store::{Fence, SessionRow, Write};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::feed::Feed;
+use super::ladder::Rules;
 use super::machine::{self, Effect, Ids, Input, State, Status};
 use super::runner::{News, Order};
 use super::tools::Tools;
@@ -42,6 +46,8 @@ const INTERRUPT_GRACE: Duration = Duration::from_secs(10);
 const RETRY_COMMIT: Duration = Duration::from_secs(1);
 /// An actor with nothing to do and no sandbox ends after this; the next event starts another.
 const LINGER: Duration = Duration::from_secs(5);
+/// How long an actor sleeps that waits for nothing in particular.
+const LONG: Duration = Duration::from_secs(3600);
 
 /// What the API asks of an actor.
 pub enum Request {
@@ -95,6 +101,14 @@ pub struct Actor {
     failed_start: Option<String>,
     /// When claude last said something or was told something.
     last_sign: Instant,
+    /// How the environment wants its sessions to live.
+    hosting: Hosting,
+    rules: Rules,
+    rest: rest::Rest,
+    /// Seconds that the session had worked when its turn began; `None` between turns.
+    turn_began: Option<f64>,
+    /// Writes that go with the next commit.
+    pending: Vec<Write>,
 }
 
 /// The runner of this session's sandbox.
@@ -104,8 +118,9 @@ struct Live {
     stop: CancellationToken,
     /// Claude has been started in this sandbox before, so its files are there.
     used: bool,
-    /// The sandbox is made; before that it may wait for a place, which is no silence of claude's.
-    up: bool,
+    /// When the session got its seat; before that it may wait for a place, which is no silence of
+    /// claude's.
+    up: Option<Instant>,
 }
 
 /// New event ids from the server's source.
@@ -150,6 +165,8 @@ impl Actor {
         } = begin;
         let custom = CustomTools::new(start::custom(&state_tools(&row)));
         let clock = ledger::Active::of(&row);
+        let hosting = start::hosting(&row);
+        let rules = Rules::of(&hosting, inner.settings.freeze_after);
         Actor {
             inner,
             row,
@@ -165,6 +182,11 @@ impl Actor {
             clock,
             failed_start: None,
             last_sign: Instant::now(),
+            hosting,
+            rules,
+            rest: rest::Rest::default(),
+            turn_began: None,
+            pending: Vec::new(),
         }
     }
 
@@ -196,53 +218,81 @@ impl Actor {
     ) -> Result<(), End> {
         let deadline = self.deadline();
         let book = self.book.clone();
-        let shutdown = self.inner.shutdown.clone();
+        let inner = self.inner.clone();
+        let yields = self.yields();
         tokio::select! {
             biased;
-            () = shutdown.cancelled() => Err(End::Drain),
+            () = inner.shutdown.cancelled() => Err(End::Drain),
             Some(request) = inbox.recv() => self.request(request).await,
             () = bell.heard() => self.clients().await,
             () = book.refused.notified() => self.input(Input::BudgetReached).await,
             news = next_news(&mut self.live) => self.news(news).await,
+            () = inner.fleet.pressed(), if yields => self.pressed().await,
             () = tokio::time::sleep_until(deadline) => self.overdue().await,
         }
     }
 
     /// When to look whether something is missing.
     fn deadline(&self) -> Instant {
+        let now = Instant::now();
         let patience = match () {
-            () if self.state.interrupting() => INTERRUPT_GRACE,
-            () if self.silent() => self.inner.settings.stall,
-            () => LINGER,
+            () if self.state.interrupting() => Some(INTERRUPT_GRACE),
+            () if self.silent() => Some(self.inner.settings.stall),
+            () if self.live.is_none() && !self.rest.revives() => Some(LINGER),
+            () => None,
         };
-        self.last_sign + patience
+        let silence = patience.map(|patience| self.last_sign + patience);
+        let turn = self.turn_left().map(|left| now + left);
+        let rest = self.look_again(now);
+        let first = [silence, turn, rest].into_iter().flatten().min();
+        first.unwrap_or(now + LONG)
     }
 
     /// Whether claude is to blame when nothing comes.
     fn silent(&self) -> bool {
-        self.state.owes_frames() && self.live.as_ref().is_some_and(|live| live.up)
+        self.state.owes_frames() && self.live.as_ref().is_some_and(|live| live.up.is_some())
+    }
+
+    /// How long the turn may still take, when that is limited.
+    fn turn_left(&self) -> Option<Duration> {
+        let began = self.turn_began.filter(|_| !self.state.interrupting())?;
+        let max = self.hosting.limits.max_turn_seconds?;
+        let worked = (self.clock.seconds() - began).max(0.0);
+        (self.state.status() == Status::Running)
+            .then(|| max.saturating_sub(Duration::from_secs_f64(worked)))
     }
 
     async fn overdue(&mut self) -> Result<(), End> {
-        self.last_sign = Instant::now();
-        if self.state.interrupting() {
+        let silence = self.last_sign.elapsed();
+        if self.state.interrupting() && silence >= INTERRUPT_GRACE {
+            self.last_sign = Instant::now();
             let why = format!(
                 "claude did not heed the interrupt within {} s",
                 INTERRUPT_GRACE.as_secs()
             );
             return self.input(Input::Overdue { why }).await;
         }
-        if self.silent() {
-            let why = format!(
-                "claude gave no sign of life for {} s",
-                self.inner.settings.stall.as_secs()
-            );
+        let stall = self.inner.settings.stall;
+        if !self.state.interrupting() && self.silent() && silence >= stall {
+            self.last_sign = Instant::now();
+            let why = format!("claude gave no sign of life for {} s", stall.as_secs());
             return self.input(Input::Overdue { why }).await;
         }
-        if self.live.is_none() && self.state.status() == Status::Idle {
+        if self.turn_left() == Some(Duration::ZERO) {
+            let max = self.hosting.limits.max_turn_seconds.unwrap_or_default();
+            let message = format!(
+                "the turn hit its limit of {} s (max_turn_seconds)",
+                max.as_secs_f64()
+            );
+            self.last_sign = Instant::now();
+            return self.input(Input::TurnLimit(message)).await;
+        }
+        let over = self.live.is_none() && !self.rest.revives() && silence >= LINGER;
+        if over && self.state.status() == Status::Idle {
+            self.last_sign = Instant::now();
             return Err(End::Idle);
         }
-        Ok(())
+        self.rest_on().await
     }
 
     /// What came, through the machine, into the world.
@@ -257,7 +307,12 @@ impl Actor {
                 .take()
                 .map(|why| Input::Lost { why, again: false });
         }
-        Ok(())
+        self.turn_began = match self.state.status() {
+            Status::Running => self.turn_began.or(Some(self.clock.seconds())),
+            _ if self.state.waits() => self.turn_began,
+            _ => None,
+        };
+        self.settle().await
     }
 
     async fn perform(&mut self, effects: Vec<Effect>) -> Result<(), End> {
@@ -290,6 +345,9 @@ impl Actor {
     }
 
     async fn finish(mut self, end: End) {
+        if matches!(end, End::Drain) {
+            self.leave_for_good().await;
+        }
         self.kill();
         self.inner.ledger.close(&self.row.id);
         match end {

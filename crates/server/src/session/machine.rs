@@ -42,6 +42,8 @@ pub struct Facts {
     pub thread_id: String,
     /// Which tools there are and what their policies say.
     pub tools: Tools,
+    /// Tool calls in one turn; `None` is any number.
+    pub max_tool_calls: Option<u32>,
 }
 
 /// A message from the client, not yet begun.
@@ -113,8 +115,12 @@ pub enum Input {
     },
     /// A limit of the sandbox was hit; what it was, in one sentence.
     Limit(String),
+    /// The turn hit one of its own limits; which, in one sentence.
+    TurnLimit(String),
     /// The model calls of this session are refused from now on: its budget is used up.
     BudgetReached,
+    /// The session's task is done, and its environment wants it ended then.
+    Done,
     /// The client ends the session.
     Archive,
 }
@@ -171,6 +177,8 @@ pub enum Entry {
     Usage,
     /// The session's status, and whether it waits for an answer.
     Status(Status, bool),
+    /// The session is terminated without being archived.
+    Done,
 }
 
 /// What to do, in order.
@@ -220,6 +228,8 @@ pub struct State {
     queue: VecDeque<Prompt>,
     turn: Option<Turn>,
     budget_reached: bool,
+    /// The last turn ended by itself and as it should.
+    finished: bool,
 }
 
 /// From a prompt (or claude's own beginning) until claude owes nothing more.
@@ -238,6 +248,9 @@ struct Turn {
     outcome: Option<Outcome>,
     prompt_done: bool,
     interrupted: bool,
+    tool_calls: u32,
+    /// The limit that ends the turn, in one sentence.
+    limit: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -287,8 +300,10 @@ pub fn step(state: &mut State, input: Input, ids: &mut dyn Ids) -> Vec<Effect> {
             state.lost(&why, true, &mut out);
         }
         Input::Limit(message) => out.error(ErrorKind::UnknownError, message, RetryStatus::Retrying),
+        Input::TurnLimit(message) => state.limit_turn(message, &mut out),
         Input::BudgetReached => state.budget_reached = true,
-        Input::Archive => state.archive(&mut out),
+        Input::Done => state.terminate(Entry::Done, &mut out),
+        Input::Archive => state.terminate(Entry::Status(Status::Terminated, false), &mut out),
     }
     out.effects
 }
@@ -341,6 +356,7 @@ impl State {
             queue: VecDeque::new(),
             turn: None,
             budget_reached: false,
+            finished: false,
         }
     }
 
@@ -412,6 +428,29 @@ impl State {
     /// The agent's tools changed; they apply from the next turn.
     pub fn set_tools(&mut self, tools: Tools) {
         self.facts.tools = tools;
+    }
+
+    /// Whether nothing is left to do: the last turn ended as it should and nobody asked for more.
+    #[must_use]
+    pub fn finished(&self) -> bool {
+        self.finished && self.turn.is_none() && self.queue.is_empty()
+    }
+
+    /// Whether the session waits for a client's answer in the middle of a turn.
+    #[must_use]
+    pub fn waits(&self) -> bool {
+        self.status == Status::Idle && self.turn.is_some()
+    }
+
+    /// Whether claude was asked to start and has not been lost since.
+    #[must_use]
+    pub fn started(&self) -> bool {
+        self.started
+    }
+
+    /// Claude was started though no prompt waits for it.
+    pub fn claude_started(&mut self) {
+        self.started = true;
     }
 
     /// Claude was ended between turns; the next prompt starts another.

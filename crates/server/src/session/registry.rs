@@ -1,8 +1,8 @@
-//! Who owns which session: the actors of this server, their bells, and the sandboxes meant to exist.
+//! Who owns which session: the actors of this server, and their bells.
 //!
 //! Its locks are held for a few lines and never across a wait.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -10,26 +10,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use api::client_event::ClientEvent;
 use claude::versions::Versions;
 use futures::FutureExt;
-use sandbox::{Provider, SandboxId};
 use serde_json::Value;
 use store::{SessionRow, Store};
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::actor::{self, Request};
 use super::feed::Feed;
+use super::fleet::Fleet;
+use super::keep::Keeper;
 use super::open_calls::OpenCalls;
 use super::{SendError, Settings, resume};
 use crate::clock::Clock;
 use crate::ids::Ids;
+use crate::retention::Retention;
 use crate::usage::Ledger;
 
 /// What actors share.
 pub struct Inner {
     pub(super) store: Arc<Store>,
-    pub(super) provider: Arc<dyn Provider>,
-    pub(super) egress: egress::Egress,
+    pub(super) fleet: Arc<Fleet>,
+    pub(super) keeping: Keeper,
+    pub(super) retention: Retention,
     pub(super) ledger: Arc<Ledger>,
     pub(super) versions: Versions,
     pub(super) settings: Settings,
@@ -37,11 +40,8 @@ pub struct Inner {
     pub(super) ids: Ids,
     /// This server, as the owner of leases.
     pub(super) owner: String,
-    pub(super) places: Arc<Semaphore>,
     pub(super) actors: Mutex<HashMap<String, Handle>>,
     pub(super) feeds: Mutex<HashMap<String, Weak<Feed>>>,
-    /// Sandboxes that are meant to exist.
-    pub(super) sandboxes: Mutex<HashSet<SandboxId>>,
     pub(super) tasks: TaskTracker,
     pub(super) shutdown: CancellationToken,
 }
@@ -190,33 +190,14 @@ impl Inner {
         feed
     }
 
-    /// The provider, for the reconciler.
-    pub fn provider(&self) -> &dyn Provider {
-        &*self.provider
-    }
-
-    /// Whether a sandbox is meant to exist.
+    /// The live sandboxes, for the reconciler.
     #[must_use]
-    pub fn wants(&self, id: &SandboxId) -> bool {
-        self.lock_sandboxes().contains(id)
-    }
-
-    pub(super) fn sandbox_made(&self, id: &SandboxId) {
-        self.lock_sandboxes().insert(id.clone());
-    }
-
-    pub(super) fn sandbox_gone(&self, id: &SandboxId) {
-        self.lock_sandboxes().remove(id);
+    pub fn fleet(&self) -> &Fleet {
+        &self.fleet
     }
 
     pub(super) fn lock_actors(&self) -> MutexGuard<'_, HashMap<String, Handle>> {
         self.actors.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn lock_sandboxes(&self) -> MutexGuard<'_, HashSet<SandboxId>> {
-        self.sandboxes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -72,13 +72,14 @@ async fn load(
         .budget
         .as_deref()
         .and_then(|budget| serde_json::from_str(budget).ok());
+    let limits = start::hosting(&row).limits;
     let opening = Opening {
         session: id,
         workspace,
         agent: &row.agent_id,
         policy: start::policy(&environment, &agent),
         budget: budget.as_ref(),
-        max_cost: None,
+        max_cost: limits.max_cost.as_ref(),
     };
     let book = inner.ledger.open(opening).await?;
     let feed = inner.feed(id);
@@ -112,6 +113,7 @@ async fn fold(inner: &Inner, row: &SessionRow) -> Result<(State, bool), StoreErr
         agent_name: agent["name"].as_str().unwrap_or_default().to_owned(),
         thread_id: thread_id(&row.id),
         tools: Tools::of(&agent),
+        max_tool_calls: start::hosting(row).limits.max_tool_calls,
     };
     // The row says whether it is worth reading the log: an idle session that asks for nothing was not cut.
     if row.status == store::Status::Idle && !row.attention {

@@ -1,48 +1,49 @@
-//! One sandbox and the claude in it: brings them up, carries lines both ways, takes them down.
+//! One session's seat and the claude in it: brings them up, carries lines both ways, takes them down.
 //!
 //! ```text
-//!   Waiting (for a place) ─▶ Making (sandbox, link) ─▶ Ready ◀──▶ Claude runs
-//!                                                        └──────────┴──▶ Ended ─▶ (destroyed)
+//!   Waiting (for a seat) ─▶ Ready ◀──▶ Claude runs ◀──▶ frozen
+//!                             └──────────┴──▶ Left (saved) ─▶ Ended
 //! ```
 //!
 //! A runner knows nothing of turns. It follows [`Order`]s and tells its actor [`News`]. Claude may end
-//! and be started again in the same sandbox, so its files outlive it. Cancelling the runner's token ends
-//! it from any state; its task does not finish before the sandbox is gone.
+//! and be started again in the same seat, so its files outlive it. Cancelling the runner's token ends it
+//! from any state; the seat is given back then.
 
-mod process;
+pub mod process;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use claude::frame::Frame;
 use claude::launch::Launch;
-use sandbox::guest_channel::{Guest, GuestIo, Incoming, Listening};
-use sandbox::{Mount, Provider, Resources, Rootfs, SandboxId, Spec};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::place;
+use super::fleet::{Company, Fleet, Plan, Sitter, Spare, Stillness};
+use super::keep::{Keeping, Kept, Output};
 
-/// How often a sandbox is asked whether it hit a limit.
-const LIMITS_EVERY: Duration = Duration::from_secs(2);
 /// Orders that wait while claude starts or is slow to read; the actor waits beyond that.
 pub const ORDERS: usize = 64;
 
 /// What a runner tells its actor.
 #[derive(Debug)]
 pub enum News {
-    /// The sandbox is made and its guest answers.
+    /// The session has its seat.
     Up,
     /// Claude wrote this.
     Frame(Box<Frame>),
     /// A limit was hit; one sentence.
     Limit(String),
-    /// Claude ended; the sandbox stays.
+    /// Claude ended; the seat stays.
     ClaudeEnded(Ended),
-    /// The sandbox is gone, or could not be made. Always the last news.
+    /// What came of [`Order::Park`].
+    Parked(Parked),
+    /// What came of [`Order::Outputs`].
+    Outputs(Result<Vec<Output>, String>),
+    /// What came of [`Order::Leave`]: the files are kept and [`News::Ended`] follows, or the seat stays.
+    Left(Result<Kept, String>),
+    /// The seat is gone, or could not be had. Always the last news.
     Ended(Ended),
 }
 
@@ -55,21 +56,49 @@ pub enum Order {
     Line(Bytes),
     /// End claude.
     End,
+    /// Rest: nobody talks to the session.
+    Park(Park),
+    /// Keep the session's results.
+    Outputs,
+    /// Go: end claude, keep the session's files, give the seat back.
+    Leave,
 }
 
 /// How to start claude.
 #[derive(Debug)]
 pub struct Start {
-    /// Its arguments, environment and first line.
+    /// Its arguments, environment and first line; where it sits is filled in by the runner.
     pub launch: Launch,
-    /// A transcript to bring back first: a tar of files below the home directory.
+    /// A snapshot to bring back first.
+    pub snapshot: Option<snapshot::SnapshotId>,
+    /// A transcript to bring back after it: a tar of files below the home directory.
     pub transcript: Option<Vec<u8>>,
     /// How long claude may take to say its first word.
     pub first_word: Duration,
 }
 
-/// Why claude or a sandbox ended.
+/// How to rest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Park {
+    /// Keep a snapshot first.
+    pub save: bool,
+    /// A claude that takes more bytes of memory than this is ended, and started anew when needed.
+    pub soft_memory: Option<u64>,
+}
+
+/// What became of a session that was to rest.
 #[derive(Debug)]
+pub struct Parked {
+    /// Whether it does.
+    pub stillness: Stillness,
+    /// The snapshot, when one was asked for.
+    pub kept: Option<Result<Kept, String>>,
+    /// Claude took too much memory and was ended.
+    pub recycled: bool,
+}
+
+/// Why claude or a sandbox ended.
+#[derive(Debug, Clone)]
 pub struct Ended {
     /// In one sentence for people.
     pub why: String,
@@ -78,7 +107,7 @@ pub struct Ended {
 }
 
 impl Ended {
-    fn new(why: impl Into<String>, again: bool) -> Ended {
+    pub(super) fn new(why: impl Into<String>, again: bool) -> Ended {
         Ended {
             why: why.into(),
             again,
@@ -86,266 +115,81 @@ impl Ended {
     }
 
     /// A step that failed, with all its causes.
-    fn step(step: &str, error: &dyn std::error::Error, again: bool) -> Ended {
-        let mut why = format!("cannot {step}: {error}");
-        let mut source = error.source();
-        while let Some(cause) = source {
-            why.push_str(": ");
-            why.push_str(&cause.to_string());
-            source = cause.source();
+    pub(super) fn step(step: &str, error: &dyn std::error::Error, again: bool) -> Ended {
+        Ended {
+            why: format!("cannot {step}: {}", with_causes(error)),
+            again,
         }
-        Ended { why, again }
     }
 }
 
-/// What a sandbox is made of.
-pub struct Plan {
-    /// Its name.
-    pub sandbox: SandboxId,
-    /// What it sees as its root.
-    pub rootfs: Rootfs,
-    /// Its limits.
-    pub resources: Resources,
-    /// The claude binary on the host.
-    pub cli: PathBuf,
+/// An error and what caused it, in one line.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
-/// Where a runner gets its sandbox and whom it serves.
+/// How a runner gets its seat.
+pub enum Begin {
+    /// In a sandbox that is made, or that others sit in.
+    Cold(Plan, Company),
+    /// In one that was made ready.
+    Warm(Box<Spare>),
+}
+
+/// Whom a runner serves.
 pub struct Surroundings {
-    /// Makes the sandbox.
-    pub provider: Arc<dyn Provider>,
-    /// Live sandboxes of this server; a permit each.
-    pub places: Arc<Semaphore>,
-    /// Carries what leaves the sandbox.
-    pub egress: egress::Egress,
-    /// Whom the sandbox belongs to.
-    pub client: egress::ClientId,
-    /// News for the actor; a slow actor slows claude.
-    pub news: mpsc::Sender<News>,
+    /// Where seats are.
+    pub fleet: Arc<Fleet>,
+    /// The session, for who carries what leaves the sandbox and tells what happens to it.
+    pub sitter: Sitter,
+    /// What stands for the model's key in claude's environment.
+    pub placeholder: String,
+    /// Where snapshots and results go.
+    pub keeping: Keeping,
 }
 
-/// Runs until the sandbox ends or `stop` is cancelled; the sandbox is destroyed when it returns.
+/// Runs until the seat is lost or given up, or `stop` is cancelled.
 pub async fn run(
-    plan: Plan,
+    begin: Begin,
     around: Surroundings,
     orders: mpsc::Receiver<Order>,
     stop: CancellationToken,
 ) {
-    let place = tokio::select! {
+    let ended = tokio::select! {
         biased;
-        () = stop.cancelled() => None,
-        place = place(&around) => Some(place),
-    };
-    let ended = match place {
-        None => Ended::new("it was stopped", false),
-        Some(_held) => {
-            let id = plan.sandbox.clone();
-            let ended = tokio::select! {
-                ended = live(plan, &around, orders) => ended,
-                () = stop.cancelled() => Ended::new("it was stopped", false),
-            };
-            let ended = explain(ended, &id, &around).await;
-            if let Err(error) = around.provider.destroy(&id).await {
-                tracing::error!(sandbox.id = %id, error = &error as &dyn std::error::Error, "cannot destroy sandbox {id}; the reconciler tries again");
-            }
-            ended
-        }
+        () = stop.cancelled() => Ended::new("it was stopped", false),
+        ended = sit(begin, &around, orders) => ended,
     };
     // An actor that is gone has no use for the news.
-    let _ = around.news.send(News::Ended(ended)).await;
+    let _ = around.sitter.news.send(News::Ended(ended)).await;
 }
 
-/// Waits for one of the server's places, and says so when there is none at once.
-async fn place(around: &Surroundings) -> OwnedSemaphorePermit {
-    if let Ok(place) = around.places.clone().try_acquire_owned() {
-        return place;
-    }
-    tell(
-        &around.news,
-        "every sandbox that this server may have is in use; the turn begins when one is free"
-            .to_owned(),
-    )
-    .await;
-    around
-        .places
-        .clone()
-        .acquire_owned()
-        .await
-        .expect("the places are never closed")
-}
-
-/// Puts a memory kill in front: it explains the rest.
-async fn explain(ended: Ended, id: &SandboxId, around: &Surroundings) -> Ended {
-    match around.provider.limits(id).await {
-        Ok(hits) if hits.oom_kills > 0 => {
-            let why = format!(
-                "the sandbox ran out of memory and the kernel killed a process in it ({})",
-                ended.why
-            );
-            Ended { why, ..ended }
+async fn sit(begin: Begin, around: &Surroundings, orders: mpsc::Receiver<Order>) -> Ended {
+    let (mut seat, claude) = match begin {
+        Begin::Warm(spare) => {
+            let Spare { seat, claude, .. } = *spare;
+            seat.give(around.sitter.clone());
+            (seat, Some(claude))
         }
-        _ => ended,
-    }
-}
-
-async fn live(plan: Plan, around: &Surroundings, orders: mpsc::Receiver<Order>) -> Ended {
-    let (id, resources) = (plan.sandbox.clone(), plan.resources);
-    match bring_up(plan, around).await {
-        Err(ended) => ended,
-        Ok(Up {
-            guest,
-            incoming,
-            _listening,
-        }) => {
-            let _ = around.news.send(News::Up).await;
-            let mut carriers = JoinSet::new();
-            carriers.spawn(serve(
-                incoming,
-                around.egress.clone(),
-                around.client.clone(),
-            ));
-            carriers.spawn(watch(
-                id,
-                guest.clone(),
-                around.provider.clone(),
-                around.news.clone(),
-                resources,
-            ));
-            let ended = tokio::select! {
-                ended = process::follow(&guest, orders, &around.news) => ended,
-                () = guest.closed() => Ended::new("the sandbox ended", true),
-            };
-            carriers.shutdown().await;
-            guest.close();
-            ended
+        Begin::Cold(plan, company) => {
+            let seat = around.fleet.seat(plan, company, around.sitter.clone());
+            match seat.await {
+                Ok(seat) => (seat, None),
+                Err(ended) => return ended,
+            }
         }
-    }
-}
-
-/// A sandbox whose guest answers and listens.
-struct Up {
-    guest: Guest,
-    incoming: Incoming,
-    // Dropping these stops listening inside.
-    _listening: (Listening, Listening),
-}
-
-async fn bring_up(plan: Plan, around: &Surroundings) -> Result<Up, Ended> {
-    let Plan {
-        sandbox: id,
-        rootfs,
-        resources,
-        cli,
-    } = plan;
-    let read_only = vec![Mount {
-        source: cli,
-        target: place::CLI.into(),
-    }];
-    let spec = Spec {
-        id: id.clone(),
-        rootfs,
-        resources,
-        read_only,
-        hostname: "sandbox".to_owned(),
-        members: false,
     };
-    let made = around
-        .provider
-        .create(&spec)
-        .await
-        .map_err(|error| Ended::step("make a sandbox", &error, true))?;
-    let described = made.description;
-    tracing::info!(
-        sandbox.id = %id, session.id = %around.client, sandbox.runtime = described.runtime, sandbox.lost = ?described.lost,
-        "made sandbox {id} for session {}", around.client
-    );
-    let (guest, incoming) = Guest::connect(made.stream)
-        .await
-        .map_err(|error| Ended::step("reach the guest of the sandbox", &error, true))?;
-    let listening = tokio::try_join!(
-        guest.listen(place::MODEL_PORT, place::MODEL),
-        guest.listen(place::PROXY_PORT, place::PROXY)
-    )
-    .map_err(|error| Ended::step("listen inside the sandbox", &error, true))?;
-    Ok(Up {
-        guest,
-        incoming,
-        _listening: listening,
-    })
-}
-
-/// Takes what the sandbox sends out to egress. Each connection is a task of this one.
-async fn serve(mut incoming: Incoming, egress: egress::Egress, client: egress::ClientId) {
-    let mut connections: JoinSet<()> = JoinSet::new();
-    while let Some((tag, io)) = incoming.accept().await {
-        while connections.try_join_next().is_some() {}
-        connections.spawn(way_out(tag, io, egress.clone(), client.clone()));
+    let _ = around.sitter.news.send(News::Up).await;
+    let gone = seat.ended();
+    tokio::select! {
+        ended = process::follow(&mut seat, claude, orders, around) => ended,
+        ended = gone => ended,
     }
-}
-
-async fn way_out(tag: String, io: GuestIo, egress: egress::Egress, client: egress::ClientId) {
-    match tag.as_str() {
-        place::MODEL => egress.serve_model(client, None, io).await,
-        place::PROXY => egress.serve_proxy(client, io).await,
-        other => tracing::warn!("the guest opened a connection that nobody asked for: {other:?}"),
-    }
-}
-
-/// Asks for limits that were hit and tells each once.
-async fn watch(
-    id: SandboxId,
-    guest: Guest,
-    provider: Arc<dyn Provider>,
-    news: mpsc::Sender<News>,
-    resources: Resources,
-) {
-    let mut seen = sandbox::LimitHits::default();
-    // A limit that is hit again and again is told once, until it was left alone for a while.
-    let (mut refusing, mut full) = (false, false);
-    let mut every = tokio::time::interval(LIMITS_EVERY);
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    every.tick().await;
-    loop {
-        every.tick().await;
-        if let Ok(hits) = provider.limits(&id).await {
-            if hits.oom_kills > seen.oom_kills {
-                let limit = resources.memory_bytes >> 20;
-                tell(&news, format!("the sandbox hit its memory limit of {limit} MiB and the kernel killed a process in it")).await;
-            }
-            let refused = hits.pids_refused > seen.pids_refused;
-            if refused && !refusing {
-                tell(
-                    &news,
-                    format!(
-                        "the sandbox hit its limit of {} processes; new ones were refused",
-                        resources.pids
-                    ),
-                )
-                .await;
-            }
-            refusing = refused;
-            seen = hits;
-        }
-        let Ok(stats) = guest.stats().await else {
-            continue;
-        };
-        let is_full = stats.disk_total_bytes > 0
-            && stats.disk_used_bytes.saturating_mul(100)
-                >= stats.disk_total_bytes.saturating_mul(99);
-        if is_full && !full {
-            tell(
-                &news,
-                format!(
-                    "the sandbox hit its disk limit of {} MiB; writes fail until files are removed",
-                    resources.disk_bytes >> 20
-                ),
-            )
-            .await;
-        }
-        full = is_full;
-    }
-}
-
-async fn tell(news: &mpsc::Sender<News>, message: String) {
-    let _ = news.send(News::Limit(message)).await;
 }

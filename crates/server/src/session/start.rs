@@ -3,19 +3,22 @@
 //! Reads the snapshots that the session was made with, so a later change of the agent or environment
 //! does not reach a session that runs. Pure but for the transcript, which comes from the caller.
 
+use api::environment::hosting::Hosting;
 use claude::custom::CustomTool;
 use claude::launch::{Launch, Paths, RemoteServer, Session};
 use claude::tools::{BuiltIn, Policy as CallPolicy};
 use claude::transcript;
 use egress::{HostPattern, HostPort, Networking, Policy};
+use serde::Deserialize as _;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
+use store::SessionRow;
 
-use super::place;
+use super::place::{self, Place};
 use super::tools::{Policy as ToolPolicy, Setting, Tools};
 
 /// What the sandbox sees where a key would be.
-const PLACEHOLDER_KEY: &str = "hostel-placeholder-not-a-key";
+pub const PLACEHOLDER_KEY: &str = "hostel-placeholder-not-a-key";
 
 /// What the server's configuration adds.
 #[derive(Debug, Clone, Copy)]
@@ -24,11 +27,22 @@ pub struct Limits {
     pub max_turns: Option<u32>,
     /// How often claude makes a failed model call again.
     pub max_retries: u32,
+    /// Whether claude may work on between turns.
+    pub own_work: bool,
 }
 
-/// How to start claude for `agent`.
+/// How the session's environment wants it to live. A session that was made before environments said
+/// so lives as the default says.
+#[must_use]
+pub fn hosting(row: &SessionRow) -> Hosting {
+    let environment: Value = serde_json::from_str(&row.environment).unwrap_or_default();
+    Hosting::deserialize(&environment["hosting"]).unwrap_or_default()
+}
+
+/// How to start claude for `agent`. Where it runs is for [`seat`] to say.
 #[must_use]
 pub fn launch(agent: &Value, tools: &Tools, session: Session, limits: Limits) -> Launch {
+    let place = Place::only();
     Launch {
         model: agent["model"]["id"].as_str().unwrap_or_default().to_owned(),
         effort: agent["model"]["effort"]["type"].as_str().map(str::to_owned),
@@ -39,20 +53,41 @@ pub fn launch(agent: &Value, tools: &Tools, session: Session, limits: Limits) ->
         max_turns: limits.max_turns,
         max_budget_usd: None,
         session,
-        paths: Paths {
-            executable: place::CLI.into(),
-            cwd: place::WORKSPACE.into(),
-            home: place::HOME.into(),
-            config_dir: place::CONFIG.into(),
-            tmp_dir: place::TMP.into(),
-        },
-        model_url: format!("http://127.0.0.1:{}", place::MODEL_PORT),
+        paths: paths(&place),
+        model_url: model_url(&place),
         placeholder_key: PLACEHOLDER_KEY.to_owned(),
-        proxy_url: Some(format!("http://127.0.0.1:{}", place::PROXY_PORT)),
+        proxy_url: Some(proxy_url(&place)),
         partial_messages: true,
         max_retries: limits.max_retries,
+        own_work: limits.own_work,
         extra_env: Vec::new(),
     }
+}
+
+/// Says where claude runs, and what it shows for a key.
+pub fn seat(launch: &mut Launch, place: &Place, placeholder: &str) {
+    launch.paths = paths(place);
+    launch.model_url = model_url(place);
+    launch.proxy_url = Some(proxy_url(place));
+    placeholder.clone_into(&mut launch.placeholder_key);
+}
+
+fn paths(place: &Place) -> Paths {
+    Paths {
+        executable: place::CLI.into(),
+        cwd: (&place.workspace).into(),
+        home: (&place.home).into(),
+        config_dir: place.config().into(),
+        tmp_dir: (&place.tmp).into(),
+    }
+}
+
+fn model_url(place: &Place) -> String {
+    format!("http://127.0.0.1:{}", place.model_port)
+}
+
+fn proxy_url(place: &Place) -> String {
+    format!("http://127.0.0.1:{}", place.proxy_port)
 }
 
 fn built_in(tools: &Tools) -> Vec<(BuiltIn, CallPolicy)> {
@@ -222,6 +257,7 @@ mod tests {
         let limits = Limits {
             max_turns: Some(7),
             max_retries: 2,
+            own_work: false,
         };
         let launch = launch(&agent, &Tools::of(&agent), Session::New("u".into()), limits);
         assert!(launch.tools.contains(&(BuiltIn::Bash, CallPolicy::Ask)));

@@ -26,6 +26,7 @@ const SERVED: &[(&str, &str)] = &[
     ("POST", "/v1/sessions/sesn_1"),
     ("DELETE", "/v1/sessions/sesn_1"),
     ("POST", "/v1/sessions/sesn_1/archive"),
+    ("POST", "/v1/sessions/sesn_1/fork"),
     ("GET", "/v1/sessions/sesn_1/events"),
     ("POST", "/v1/sessions/sesn_1/events"),
     ("GET", "/v1/sessions/sesn_1/events/stream"),

@@ -11,6 +11,8 @@ mod envelope;
 mod environments;
 mod events;
 mod files;
+mod fork;
 mod models;
+mod retention;
 mod sessions;
 mod world;

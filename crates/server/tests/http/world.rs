@@ -16,9 +16,11 @@ use server::blobs::Blobs;
 use server::clock::Clock;
 use server::config::{Config, Secret};
 use server::ids::Ids;
+use server::session::keep::Keeper;
 use server::session::{self, Sessions};
 use server::usage::Ledger;
 use server::{Parts, Server};
+use snapshot::Snapshots;
 use store::{NewEvent, Store, Write};
 use tempfile::TempDir;
 
@@ -32,6 +34,8 @@ pub const PING: Duration = Duration::from_millis(300);
 pub struct World {
     pub store: Arc<Store>,
     pub blobs: Blobs,
+    pub snapshots: Snapshots,
+    pub sessions: Sessions,
     pub clock: Clock,
     pub server: Server,
     client: reqwest::Client,
@@ -103,11 +107,13 @@ impl World {
         config.shutdown_timeout_ms = 5_000;
         change(&mut config);
         let blobs = Blobs::new(&data.path().join("files"));
-        let sessions = sessions(&store, &clock, &ids, &data);
+        let snapshots = Snapshots::open(data.path().join("snapshots"), None).unwrap();
+        let keeper = Keeper::new(snapshots.clone(), blobs.clone(), ids.clone());
+        let sessions = sessions(&store, keeper, &clock, &ids, &data);
         let parts = Parts {
             store: store.clone(),
             blobs: blobs.clone(),
-            sessions,
+            sessions: sessions.clone(),
             clock: clock.clone(),
             ids,
             ping: PING,
@@ -119,6 +125,8 @@ impl World {
         World {
             store,
             blobs,
+            snapshots,
+            sessions,
             clock,
             server,
             client,
@@ -204,6 +212,14 @@ impl World {
             .to_owned()
     }
 
+    /// Saves an empty tree of files for a session; the snapshot's id.
+    pub async fn save(&self, session: &str) -> String {
+        // The end of a tree that has nothing in it, as a guest sends it.
+        let tree = b"\x57\0\0\0\x02{}".as_slice();
+        let saved = self.snapshots.save(session, None, tree).await.unwrap();
+        saved.id.to_string()
+    }
+
     /// Appends events to a session's log, past its owner.
     pub async fn append(&self, session: &str, bodies: &[Value]) {
         let fence = self.store.sessions().claim(session, "test").await.unwrap();
@@ -223,7 +239,13 @@ impl World {
     }
 }
 
-fn sessions(store: &Arc<Store>, clock: &Clock, ids: &Ids, data: &TempDir) -> Sessions {
+fn sessions(
+    store: &Arc<Store>,
+    keeper: Keeper,
+    clock: &Clock,
+    ids: &Ids,
+    data: &TempDir,
+) -> Sessions {
     let ledger = Arc::new(Ledger::new(
         store.clone(),
         ids.clone(),
@@ -244,6 +266,7 @@ fn sessions(store: &Arc<Store>, clock: &Clock, ids: &Ids, data: &TempDir) -> Ses
         provider: Arc::new(NoSandboxes),
         egress: Egress::new(nowhere, windows).unwrap(),
         ledger,
+        keeper,
         versions: claude::versions::Versions::open(data.path().join("cli")).unwrap(),
         settings: session::Settings {
             resources: Resources::default(),
@@ -256,6 +279,8 @@ fn sessions(store: &Arc<Store>, clock: &Clock, ids: &Ids, data: &TempDir) -> Ses
             max_sandboxes: 1,
             start_timeout: std::time::Duration::from_secs(60),
             stall: Duration::from_secs(60),
+            freeze_after: Duration::from_secs(60),
+            soft_memory_percent: 80,
         },
         clock: clock.clone(),
         ids: ids.clone(),

@@ -1,6 +1,7 @@
 //! `POST /v1/sessions`
 
 use api::environment;
+use api::environment::hosting::Pattern;
 use api::id::Prefix;
 use api::session::{CreateSession, Session, SessionAgent, Stats, Usage};
 use axum::Json;
@@ -24,6 +25,7 @@ pub(in crate::http) async fn create(
     query.finish()?;
     let agent = snapshot(&app, &caller, &request).await?;
     let config = configuration(&app, &caller, &request.environment_id).await?;
+    check_version(&app, &agent, &config)?;
     let queued = queue(&app, &request);
     let row = row(&app, &caller, &request, &agent, &config)?;
     let shown = super::view(&row)?;
@@ -75,6 +77,22 @@ async fn configuration(
         return Err(environment_archived());
     }
     Ok(environments::definition(&row)?.config)
+}
+
+/// What the agent and the environment ask of the claude CLI must go together.
+fn check_version(
+    app: &App,
+    agent: &SessionAgent,
+    config: &environment::Config,
+) -> Result<(), ApiError> {
+    let (asked, hosting) = (agent.profile.cli.as_ref(), &config.hosting);
+    if hosting.pattern == Pattern::Shared && asked.is_some() && asked != hosting.cli.as_ref() {
+        let rule = "agent.cli: the sessions of a `shared` environment run one version of the claude cli; \
+                    ask for it in the environment's `config.hosting.cli`";
+        return Err(ApiError::invalid(rule));
+    }
+    let checked = app.sessions.check_version(asked, hosting.cli.as_ref());
+    checked.map_err(|error| ApiError::invalid(error.to_string()))
 }
 
 fn queue(app: &App, request: &CreateSession) -> Vec<Queued> {
@@ -140,11 +158,11 @@ fn refusal(error: CreateSessionError, request: &CreateSession) -> ApiError {
     }
 }
 
-fn agent_archived() -> ApiError {
+pub(super) fn agent_archived() -> ApiError {
     ApiError::invalid("agent: the agent is archived and takes no new sessions")
 }
 
-fn environment_archived() -> ApiError {
+pub(super) fn environment_archived() -> ApiError {
     ApiError::invalid("environment_id: the environment is archived and takes no new sessions")
         .with_code("environment_archived")
 }

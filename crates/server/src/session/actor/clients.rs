@@ -16,6 +16,10 @@ use crate::session::uuid_of;
 impl Actor {
     /// Hands the machine what clients sent since it last looked.
     pub(super) async fn clients(&mut self) -> Result<(), End> {
+        if self.rest.leaves() {
+            // It stays in the log until the session has left its seat.
+            return Ok(());
+        }
         let queued = loop {
             match self.inner.store.events().queued(&self.row.id).await {
                 Ok(queued) => break queued,

@@ -1,13 +1,13 @@
 //! An actor and its claude: starting it, telling it, hearing it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use api::environment::hosting::Pattern;
 use api::id::Prefix;
 use bytes::Bytes;
 use claude::custom::{Asked as McpAsked, CustomTools};
 use claude::frame::{ControlRequestKind, Frame};
 use claude::input;
-use sandbox::SandboxId;
 use serde_json::Value;
 use store::{TranscriptEntry, Write};
 use tokio::sync::mpsc;
@@ -16,10 +16,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::log::Batch;
 use super::{Actor, End, Live, NEWS, clients, state_tools};
+use crate::session::fleet::{self, Class, Company, Sitter, Spare};
 use crate::session::machine::{Input, Tell};
-use crate::session::runner::{self, News, Order, Plan, Start, Surroundings};
+use crate::session::runner::{self, Begin, Ended, News, Order, Start, Surroundings};
 use crate::session::translate::translate;
-use crate::session::{start, uuid_of};
+use crate::session::{start, uuid_of, version};
+
+/// What a start needs.
+struct Planned {
+    /// The claude binary.
+    cli: PathBuf,
+    start: Start,
+    /// Nothing has to be brought back, so a spare will do.
+    fresh: bool,
+}
 
 /// Why claude was not started.
 pub(super) enum Unstartable {
@@ -36,7 +46,7 @@ impl Unstartable {
 
 impl Actor {
     pub(super) async fn start(&mut self, interrupted: bool) -> Result<(), End> {
-        let (cli, start) = match self.plan(interrupted).await {
+        let planned = match self.plan(interrupted).await {
             Ok(planned) => planned,
             // Remembered, because what else the step that wanted claude did comes first.
             Err(Unstartable::Why(why)) => {
@@ -45,26 +55,40 @@ impl Actor {
             }
             Err(Unstartable::End(end)) => return Err(end),
         };
+        self.last_sign = Instant::now();
+        let Planned { cli, start, fresh } = planned;
         if self.live.is_none() {
-            self.live = Some(self.make_sandbox(cli));
+            let spare = match fresh {
+                true => self.spare(&cli, &start),
+                false => None,
+            };
+            if let Some(spare) = spare {
+                // The name of its conversation is kept with what the step logs next, before
+                // anything that claude says.
+                self.row.claude_session.clone_from(&spare.claude_session);
+                self.pending
+                    .push(Write::ClaudeSession(spare.claude_session.clone()));
+                let mut live = self.sit_down(Begin::Warm(Box::new(spare)));
+                live.used = true;
+                self.live = Some(live);
+                return Ok(());
+            }
+            let plan = self.sandbox(cli);
+            self.live = Some(self.sit_down(Begin::Cold(plan, self.company())));
         }
         if let Some(live) = &mut self.live {
             live.used = true;
             let _ = live.orders.send(Order::Start(Box::new(start))).await;
         }
-        self.last_sign = Instant::now();
         Ok(())
     }
 
     /// The claude binary and how to start it.
-    pub(super) async fn plan(
-        &mut self,
-        interrupted: bool,
-    ) -> Result<(PathBuf, Start), Unstartable> {
+    async fn plan(&mut self, interrupted: bool) -> Result<Planned, Unstartable> {
+        let asked = version::asked(&self.row.agent);
         let installed = self
             .inner
-            .versions
-            .resolve(self.inner.settings.cli.as_ref());
+            .version(asked.as_ref(), self.hosting.cli.as_ref());
         let cli = installed.map_err(|error| Unstartable::why(&error))?.path;
         let files = self.inner.store.transcripts().load(&self.row.id).await;
         let files = files.map_err(|error| Unstartable::why(&error))?;
@@ -73,30 +97,45 @@ impl Actor {
             .conversation(!resumable, interrupted)
             .await
             .map_err(Unstartable::End)?;
-        let fresh = !self.live.as_ref().is_some_and(|live| live.used);
-        let transcript = if fresh && resumable {
+        let new_seat = !self.live.as_ref().is_some_and(|live| live.used);
+        let transcript = if new_seat && resumable {
             let made = start::transcript(&self.row.claude_session, &files);
             made.map_err(|error| Unstartable::why(&error))?
         } else {
             None
         };
+        let snapshot = match new_seat {
+            true => self.snapshot().await?,
+            false => None,
+        };
         let agent: Value = serde_json::from_str(&self.row.agent).unwrap_or_default();
         let tools = state_tools(&self.row);
         self.custom = CustomTools::new(start::custom(&tools));
-        let launch = start::launch(&agent, &tools, session, self.inner.settings.launch);
-        Ok((
-            cli,
-            Start {
-                launch,
-                transcript,
-                first_word: self.inner.settings.start_timeout,
-            },
-        ))
+        let mut limits = self.inner.settings.launch;
+        limits.max_turns = self.hosting.limits.max_turns.or(limits.max_turns);
+        limits.own_work = self.hosting.pattern.shares();
+        let launch = start::launch(&agent, &tools, session, limits);
+        let fresh = !interrupted && !resumable && snapshot.is_none();
+        let start = Start {
+            launch,
+            snapshot,
+            transcript,
+            first_word: self.inner.settings.start_timeout,
+        };
+        Ok(Planned { cli, start, fresh })
+    }
+
+    /// The last snapshot of the session's files.
+    async fn snapshot(&self) -> Result<Option<snapshot::SnapshotId>, Unstartable> {
+        let latest = self.inner.store.snapshots().latest(&self.row.id).await;
+        let latest = latest.map_err(|error| Unstartable::why(&error))?;
+        let id = latest.map(|row| row.snapshot.id.parse()).transpose();
+        id.map_err(|error| Unstartable::why(&error))
     }
 
     /// Which conversation claude carries on. One of which nothing was mirrored is begun anew, under a
     /// new id: claude refuses an id whose transcript it finds.
-    pub(super) async fn conversation(
+    async fn conversation(
         &mut self,
         new: bool,
         interrupted: bool,
@@ -121,37 +160,100 @@ impl Actor {
         ))
     }
 
-    pub(super) fn make_sandbox(&self, cli: PathBuf) -> Live {
+    /// A sandbox that was made ready for a session like this one.
+    fn spare(&self, cli: &Path, start: &Start) -> Option<Spare> {
+        if self.hosting.pool.max == 0 {
+            return None;
+        }
+        let mut launch = start.launch.clone();
+        launch.session = claude::launch::Session::New(String::new());
+        self.inner.fleet.claim(Class {
+            owner: format!("{}/{}", self.row.environment_id, self.row.agent_id),
+            name: uuid_of(&format!(
+                "{} {} {}",
+                self.row.agent,
+                self.row.environment,
+                cli.display()
+            )),
+            plan: self.sandbox(cli.to_owned()),
+            launch,
+            custom: start::custom(&state_tools(&self.row)),
+            pool: self.hosting.pool,
+            first_word: start.first_word,
+        })
+    }
+
+    /// What the session's sandbox is made of.
+    fn sandbox(&self, cli: PathBuf) -> fleet::Plan {
         let settings = &self.inner.settings;
+        let (wanted, server) = (&self.hosting.resources, settings.resources);
+        fleet::Plan {
+            rootfs: settings.rootfs.clone(),
+            resources: sandbox::Resources {
+                memory_bytes: wanted.memory.unwrap_or(server.memory_bytes),
+                cpu_millis: wanted.cpu.map_or(server.cpu_millis, |cpu| cpu.0),
+                pids: wanted.pids.unwrap_or(server.pids),
+                disk_bytes: wanted.disk.unwrap_or(server.disk_bytes),
+            },
+            cli,
+            members: self.company() != Company::Alone,
+        }
+    }
+
+    /// With whom the session sits.
+    fn company(&self) -> Company {
+        let shared = self.hosting.pattern == Pattern::Shared;
+        if !shared && self.hosting.max_sessions == 1 {
+            return Company::Alone;
+        }
+        // A changed environment makes sandboxes of its own; those who work together stay together.
+        let version = match shared {
+            true => String::new(),
+            false => uuid_of(&self.row.environment),
+        };
+        Company::Among {
+            group: format!("{}/{version}", self.row.environment_id),
+            max: self.hosting.max_sessions,
+            name: self.row.id.clone(),
+            shared,
+        }
+    }
+
+    fn sit_down(&self, begin: Begin) -> Live {
         let (order_sender, orders) = mpsc::channel(runner::ORDERS);
         let (news_sender, news) = mpsc::channel(NEWS);
         let stop = CancellationToken::new();
-        let plan = Plan {
-            sandbox: sandbox_id(&self.inner.ids),
-            rootfs: settings.rootfs.clone(),
-            resources: settings.resources,
-            cli,
+        let alone = self.company() == Company::Alone;
+        let placeholder = match alone {
+            true => start::PLACEHOLDER_KEY.to_owned(),
+            // Others reach this session's port, so what is shown there must be its own.
+            false => format!(
+                "{}-{}",
+                start::PLACEHOLDER_KEY,
+                self.inner.ids.mint(Prefix::Event)
+            ),
         };
-        let around = Surroundings {
-            provider: self.inner.provider.clone(),
-            places: self.inner.places.clone(),
-            egress: self.inner.egress.clone(),
+        let sitter = Sitter {
             client: egress::ClientId(self.row.id.clone()),
+            key: (!alone).then(|| egress::Placeholder::new(&placeholder)),
             news: news_sender,
         };
-        self.inner.sandbox_made(&plan.sandbox);
-        let (inner, id) = (self.inner.clone(), plan.sandbox.clone());
+        let around = Surroundings {
+            fleet: self.inner.fleet.clone(),
+            sitter,
+            placeholder,
+            keeping: self.inner.keeping.of(&self.row.id),
+        };
         let token = stop.clone();
-        self.inner.tasks.spawn(async move {
-            runner::run(plan, around, orders, token).await;
-            inner.sandbox_gone(&id);
-        });
+        self.inner
+            .tasks
+            .spawn(runner::run(begin, around, orders, token));
         Live {
             orders: order_sender,
             news,
             stop,
             used: false,
-            up: false,
+            up: None,
         }
     }
 
@@ -164,6 +266,7 @@ impl Actor {
 
     pub(super) async fn order(&mut self, line: Bytes) {
         self.last_sign = Instant::now();
+        self.rest.disturb();
         if let Some(live) = &self.live {
             // A runner that ended says so as news; the line is then of no use.
             let _ = live.orders.send(Order::Line(line)).await;
@@ -203,36 +306,34 @@ impl Actor {
         match news {
             Some(News::Up) => {
                 if let Some(live) = &mut self.live {
-                    live.up = true;
+                    live.up = Some(Instant::now());
                 }
                 Ok(())
             }
+            Some(News::Parked(parked)) => self.parked(parked).await,
+            Some(News::Outputs(outputs)) => self.outputs(outputs).await,
+            Some(News::Left(kept)) => self.left(kept).await,
             Some(News::Frame(frame)) => self.frame(*frame).await,
             Some(News::Limit(message)) => self.input(Input::Limit(message)).await,
-            Some(News::ClaudeEnded(ended)) => {
-                self.input(Input::Lost {
-                    why: ended.why,
-                    again: ended.again,
-                })
-                .await
-            }
+            Some(News::ClaudeEnded(ended)) => self.lost(ended).await,
+            Some(News::Ended(ended)) if self.rest.leaves() => self.gone(ended).await,
             Some(News::Ended(ended)) => {
                 self.live = None;
-                self.input(Input::Lost {
-                    why: ended.why,
-                    again: ended.again,
-                })
-                .await
+                self.lost(ended).await
             }
             None => {
                 self.live = None;
-                self.input(Input::Lost {
-                    why: "the sandbox's runner failed".to_owned(),
-                    again: true,
-                })
-                .await
+                let ended = Ended::new("the sandbox's runner failed", true);
+                self.lost(ended).await
             }
         }
+    }
+
+    pub(super) async fn lost(&mut self, ended: Ended) -> Result<(), End> {
+        self.rest.disturb();
+        self.rest.lost(self.hosting.pattern);
+        let Ended { why, again } = ended;
+        self.input(Input::Lost { why, again }).await
     }
 
     pub(super) async fn frame(&mut self, frame: Frame) -> Result<(), End> {
@@ -254,7 +355,13 @@ impl Actor {
                     return self.input(Input::Said(run)).await;
                 }
             },
-            ControlRequestKind::HookCallback(_) | ControlRequestKind::Other { .. } => {
+            ControlRequestKind::HookCallback(hook) => {
+                if let Some(left) = hook.own_work() {
+                    self.rest.owes(left);
+                }
+                input::success(&request.request_id, &serde_json::json!({}))
+            }
+            ControlRequestKind::Other { .. } => {
                 input::failure(&request.request_id, "this host does not serve that request")
             }
         };
@@ -294,10 +401,4 @@ impl Actor {
         })
         .await
     }
-}
-
-/// A sandbox's name: the random part of an id, in the characters that every provider takes.
-fn sandbox_id(ids: &crate::ids::Ids) -> SandboxId {
-    let name = uuid_of(&ids.mint(Prefix::Session));
-    name.parse().expect("a uuid is a sandbox id")
 }

@@ -72,6 +72,14 @@ impl Actor {
                     updated_at: now,
                 });
             }
+            Entry::Done => {
+                self.clock.status(Status::Terminated);
+                batch.writes.push(Write::Status {
+                    status: store::Status::Terminated,
+                    attention: false,
+                    updated_at: now,
+                });
+            }
         }
         Ok(())
     }
@@ -82,7 +90,8 @@ impl Actor {
         if batch.writes.is_empty() {
             return Ok(());
         }
-        let Batch { writes, shown } = batch;
+        let Batch { mut writes, shown } = batch;
+        writes.append(&mut self.pending);
         let appended = loop {
             match self
                 .inner

@@ -34,6 +34,7 @@ impl State {
         }
         // Told before it is logged as processed: it was durable when the client was answered, and if the
         // server ends in between, nothing that claude made of it was kept either.
+        self.finished = false;
         out.tell(Tell::Prompt(prompt.clone()));
         self.run(out);
         out.log(Entry::Processed(prompt.event_id.clone()));
@@ -81,7 +82,8 @@ impl State {
         out.tell(reply(ask, answer));
     }
 
-    pub(super) fn archive(&mut self, out: &mut Out<'_>) {
+    /// Ends the session; `entry` says how the record shows it.
+    pub(super) fn terminate(&mut self, entry: Entry, out: &mut Out<'_>) {
         let facts = self.facts.clone();
         self.turn = None;
         out.effects.push(Effect::Kill);
@@ -91,7 +93,7 @@ impl State {
         });
         out.event(Body::SessionStatusTerminated {});
         self.status = Status::Terminated;
-        out.log(Entry::Status(Status::Terminated, false));
+        out.log(entry);
     }
 }
 

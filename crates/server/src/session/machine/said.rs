@@ -108,6 +108,7 @@ impl State {
     /// Claude works though nobody asked: a background task ended, or an interrupted turn goes on.
     pub(super) fn unprompted(&mut self, out: &mut Out<'_>) {
         if self.turn.is_none() {
+            self.finished = false;
             self.run(out);
             self.turn = Some(Turn::default());
         }
@@ -217,12 +218,19 @@ impl State {
             },
         };
         let event_id = out.event(body);
-        self.turn_mut().calls.push(Call {
+        let turn = self.turn_mut();
+        turn.calls.push(Call {
             tool_use_id,
             event_id: event_id.clone(),
             tool,
             answered: false,
         });
+        turn.tool_calls += 1;
+        let calls = turn.tool_calls;
+        if let Some(max) = self.facts.max_tool_calls.filter(|max| calls > *max) {
+            let message = format!("the turn hit its limit of {max} tool calls (max_tool_calls)");
+            self.limit_turn(message, out);
+        }
         event_id
     }
 

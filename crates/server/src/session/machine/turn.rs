@@ -15,10 +15,38 @@ impl State {
         if !self.turn.as_ref().is_some_and(over) {
             return;
         }
-        let turn = self.close_turn(INTERRUPTED, out);
+        let reason = self.turn.as_ref().and_then(|turn| turn.limit.clone());
+        let turn = self.close_turn(reason.as_deref().unwrap_or(INTERRUPTED), out);
+        if let Some(limit) = turn.limit {
+            return self.limited(limit, out);
+        }
         let outcome = turn.outcome.unwrap_or(Outcome::Done);
+        self.finished = outcome == Outcome::Done && !turn.interrupted && !self.budget_reached;
         let stop_reason = self.stop_reason(outcome, turn.interrupted, out);
         self.end(stop_reason, out);
+    }
+
+    /// The turn hit one of its own limits: claude is told to stop, and the turn ends when it has.
+    pub(super) fn limit_turn(&mut self, message: String, out: &mut Out<'_>) {
+        let Some(turn) = self.turn.as_mut().filter(|turn| !turn.interrupted) else {
+            return;
+        };
+        turn.interrupted = true;
+        turn.asks.clear();
+        turn.limit = Some(message);
+        // Unless it waited for a client, it works already.
+        self.run(out);
+        out.tell(Tell::Interrupt);
+    }
+
+    /// Ends a turn that hit one of its own limits.
+    fn limited(&mut self, message: String, out: &mut Out<'_>) {
+        out.error(
+            ErrorKind::ToolUseLimitReachedError,
+            message,
+            RetryStatus::Exhausted,
+        );
+        self.end(StopReason::RetriesExhausted, out);
     }
 
     pub(super) fn stop_reason(
@@ -59,6 +87,10 @@ impl State {
     pub(super) fn lost(&mut self, why: &str, again: bool, out: &mut Out<'_>) {
         self.started = false;
         let Some(turn) = &self.turn else { return };
+        if let Some(limit) = turn.limit.clone() {
+            self.close_turn(&limit, out);
+            return self.limited(limit, out);
+        }
         if turn.interrupted {
             self.close_turn(INTERRUPTED, out);
             return self.end(StopReason::EndTurn, out);

@@ -1,4 +1,5 @@
-//! Claude as a process of a sandbox: started by order, fed with lines, read to its end, started again.
+//! Claude as a process in a seat: started by order, fed with lines, read to its end, put to rest, started
+//! again.
 
 use std::time::Duration;
 
@@ -6,100 +7,220 @@ use bytes::Bytes;
 use claude::frame::Frame;
 use claude::lines::{Line, Lines};
 use sandbox::guest_channel::{
-    Exit, Guest, LinkError, Output, ProcessInput, ProcessOutput, ProcessSpec, SpawnError,
+    Exit, LinkError, Output, ProcessInput, ProcessOutput, ProcessSpec, SpawnError,
 };
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout, timeout_at};
 
-use super::{Ended, News, Order, Start};
-use crate::session::place;
+use super::{Ended, News, Order, Park, Parked, Start, Surroundings};
+use crate::session::fleet::Seat;
+use crate::session::start;
 
 /// How much of claude's standard error is kept for the message that says why it ended.
 const STDERR_TAIL: usize = 4096;
+/// How long an idle claude may take to end when it is told to. It takes 60 ms; after this it is killed.
+const EXIT_GRACE: Duration = Duration::from_secs(2);
+
+/// A claude that runs.
+pub struct Claude {
+    input: ProcessInput,
+    reader: Reader,
+}
+
+/// What a claude says, and what it said last when it ends.
+pub struct Reader {
+    output: ProcessOutput,
+    lines: Lines,
+    stderr: Tail,
+    /// Until when it must have said its first word; `None` once it has.
+    ready_by: Option<Instant>,
+    first_word: Duration,
+}
 
 /// Why a claude is no longer followed.
-enum Over {
+pub enum Over {
     /// It ended by itself, or could not be started.
     Claude(Ended),
     /// Its sandbox ended.
     Sandbox(Ended),
     /// It was to end, perhaps for another.
     Ordered(Option<Box<Start>>),
+    /// It was ended because it took too much memory; the seat rests.
+    Recycle(Park),
+    /// The session gives up its seat.
+    Leave,
 }
 
-/// Follows orders until the link ends or nobody gives any more; then the sandbox is done with.
+/// Follows orders until the seat is given up or nobody gives any more.
 pub async fn follow(
-    guest: &Guest,
+    seat: &mut Seat,
+    mut claude: Option<Claude>,
     mut orders: mpsc::Receiver<Order>,
-    news: &mpsc::Sender<News>,
+    around: &Surroundings,
 ) -> Ended {
-    let mut next = None;
     loop {
-        let start = match next.take() {
-            Some(start) => start,
-            None => match orders.recv().await {
-                Some(Order::Start(start)) => start,
-                // A line for a claude that has ended is no use to the next one: the actor writes anew.
-                Some(Order::Line(_) | Order::End) => continue,
-                None => return Ended::new("it was stopped", false),
-            },
+        let over = match claude.take() {
+            Some(claude) => run(seat, claude, &mut orders, around).await,
+            None => rest(seat, &mut orders, around).await,
         };
-        match claude(guest, *start, &mut orders, news).await {
-            Over::Ordered(another) => next = another,
+        let over = match over {
+            Over::Ordered(Some(start)) => match Claude::start(seat, *start, around).await {
+                Ok(started) => {
+                    claude = Some(started);
+                    continue;
+                }
+                Err(over) => over,
+            },
+            over => over,
+        };
+        match over {
+            Over::Ordered(_) => {}
             Over::Sandbox(ended) => return ended,
-            Over::Claude(ended) => {
-                if news.send(News::ClaudeEnded(ended)).await.is_err() {
-                    return Ended::new("it was stopped", false);
+            Over::Claude(ended) => around.tell(News::ClaudeEnded(ended)).await,
+            Over::Recycle(order) => {
+                let mut parked = park(seat, order, false, around).await;
+                parked.recycled = true;
+                around.tell(News::Parked(parked)).await;
+            }
+            Over::Leave => {
+                seat.thaw().await;
+                let kept = around.keeping.save(seat).await;
+                let leaves = kept.is_ok();
+                around.tell(News::Left(kept)).await;
+                if leaves {
+                    return Ended::new("it was saved", false);
                 }
             }
         }
     }
 }
 
-/// Starts claude and follows it to its end.
-async fn claude(
-    guest: &Guest,
-    start: Start,
-    orders: &mut mpsc::Receiver<Order>,
-    news: &mpsc::Sender<News>,
-) -> Over {
-    let first_word = start.first_word;
-    match spawn(guest, start).await {
-        Err(over) => over,
-        Ok((input, output)) => tokio::select! {
-            over = read(output, news, first_word) => over,
-            another = write(input, orders) => Over::Ordered(another),
-        },
+/// Follows orders while no claude runs.
+async fn rest(seat: &mut Seat, orders: &mut mpsc::Receiver<Order>, around: &Surroundings) -> Over {
+    loop {
+        match orders.recv().await {
+            Some(Order::Start(start)) => {
+                seat.thaw().await;
+                return Over::Ordered(Some(start));
+            }
+            // A line for a claude that has ended is no use to the next one: the actor writes anew.
+            Some(Order::Line(_) | Order::End) => {}
+            Some(Order::Park(order)) => {
+                let parked = park(seat, order, false, around).await;
+                around.tell(News::Parked(parked)).await;
+            }
+            Some(Order::Outputs) => give(seat, around).await,
+            Some(Order::Leave) => return Over::Leave,
+            None => return Over::Sandbox(Ended::new("it was stopped", false)),
+        }
     }
 }
 
-async fn spawn(guest: &Guest, start: Start) -> Result<(ProcessInput, ProcessOutput), Over> {
-    let Start {
-        launch, transcript, ..
-    } = start;
-    if let Some(tar) = transcript {
-        let tar = std::io::Cursor::new(tar);
-        let unpacked = guest.unpack(place::HOME, None, tar).await;
-        unpacked.map_err(|error| failed("bring the transcript back", error))?;
+/// Follows a claude to its end.
+async fn run(
+    seat: &mut Seat,
+    claude: Claude,
+    orders: &mut mpsc::Receiver<Order>,
+    around: &Surroundings,
+) -> Over {
+    let Claude { input, mut reader } = claude;
+    let mut reading = std::pin::pin!(reader.read(around));
+    let over = tokio::select! {
+        over = &mut reading => return over,
+        over = write(seat, &input, orders, around) => over,
+    };
+    if matches!(over, Over::Recycle(_) | Over::Leave) {
+        // What it appends to its transcript as it ends is kept as well.
+        let _ = input.close_stdin().await;
+        let _ = timeout(EXIT_GRACE, &mut reading).await;
     }
-    let cwd = launch.paths.cwd.to_string_lossy().into_owned();
-    let (argv, env) = (launch.argv(), launch.env());
-    let process = guest
-        .spawn(ProcessSpec {
-            argv,
-            env,
-            cwd,
+    // Dropping both halves afterwards kills what is left of the tree.
+    let _ = input.kill_tree().await;
+    over
+}
+
+impl Claude {
+    /// Starts claude in a seat, with what is brought back before.
+    ///
+    /// # Errors
+    /// When it or its sandbox cannot do it.
+    pub async fn start(
+        seat: &mut Seat,
+        start: Start,
+        around: &Surroundings,
+    ) -> Result<Claude, Over> {
+        let Start {
+            mut launch,
+            snapshot,
+            transcript,
+            first_word,
+        } = start;
+        start::seat(&mut launch, seat.place(), &around.placeholder);
+        if let Some(id) = snapshot {
+            let restored = around.keeping.restore(seat, &id).await;
+            restored.map_err(|why| {
+                Over::Claude(Ended::new(
+                    format!("cannot bring the files back: {why}"),
+                    true,
+                ))
+            })?;
+        }
+        if let Some(tar) = transcript {
+            let tar = std::io::Cursor::new(tar);
+            let unpacked = seat.unpack_home(tar).await;
+            unpacked.map_err(|error| failed("bring the transcript back", error))?;
+        }
+        Claude::spawn(seat, &launch, first_word).await
+    }
+
+    /// Starts claude in a seat where all its files are.
+    ///
+    /// # Errors
+    /// When it or its sandbox cannot do it.
+    pub async fn spawn(
+        seat: &Seat,
+        launch: &claude::launch::Launch,
+        first_word: Duration,
+    ) -> Result<Claude, Over> {
+        let spec = ProcessSpec {
+            argv: launch.argv(),
+            env: launch.env(),
+            cwd: launch.paths.cwd.to_string_lossy().into_owned(),
             terminal: None,
             user: None,
-        })
-        .await;
-    let process = process.map_err(|error| match error {
-        SpawnError::Link(error) => failed("start claude", error),
-        SpawnError::Refused(_) => Over::Claude(Ended::step("start claude", &error, false)),
-    })?;
-    let (input, output) = process.split();
-    // A claude that does not take its first line says why as it ends.
-    let _ = input.write(&launch.initialize("initialize")).await;
-    Ok((input, output))
+        };
+        let process = seat.spawn(spec).await.map_err(|error| match error {
+            SpawnError::Link(error) => failed("start claude", error),
+            SpawnError::Refused(_) => Over::Claude(Ended::step("start claude", &error, false)),
+        })?;
+        let (input, output) = process.split();
+        // A claude that does not take its first line says why as it ends.
+        let _ = input.write(&launch.initialize("initialize")).await;
+        let reader = Reader {
+            output,
+            lines: Lines::default(),
+            stderr: Tail::default(),
+            ready_by: Some(Instant::now() + first_word),
+            first_word,
+        };
+        Ok(Claude { input, reader })
+    }
+
+    /// The next thing it says.
+    ///
+    /// # Errors
+    /// When it says nothing more.
+    pub async fn next(&mut self) -> Result<News, Over> {
+        self.reader.next().await
+    }
+
+    /// Writes a line to it.
+    ///
+    /// # Errors
+    /// When it does not read any more.
+    pub async fn write(&self, line: &[u8]) -> Result<(), LinkError> {
+        self.input.write(line).await
+    }
 }
 
 /// A step over the link that failed: when the link itself ended, so did the sandbox.
@@ -110,55 +231,113 @@ fn failed(step: &str, error: LinkError) -> Over {
     }
 }
 
-/// Writes what is ordered; ends when claude is to end.
-async fn write(input: ProcessInput, orders: &mut mpsc::Receiver<Order>) -> Option<Box<Start>> {
-    let another = loop {
-        match orders.recv().await {
+/// Does what is ordered; ends when claude is to end.
+async fn write(
+    seat: &mut Seat,
+    input: &ProcessInput,
+    orders: &mut mpsc::Receiver<Order>,
+    around: &Surroundings,
+) -> Over {
+    loop {
+        let order = orders.recv().await;
+        if !matches!(order, Some(Order::Park(_))) {
+            seat.thaw().await;
+        }
+        match order {
             Some(Order::Line(line)) => {
                 if input.write(&line).await.is_err() {
                     // Claude no longer reads. Its output says why, so that is what ends it.
                     std::future::pending::<()>().await;
                 }
             }
-            Some(Order::Start(start)) => break Some(start),
-            Some(Order::End) | None => break None,
+            Some(Order::Park(order)) => {
+                let taken = seat.footprint().await.map(|taken| taken.anonymous_bytes);
+                if order
+                    .soft_memory
+                    .zip(taken)
+                    .is_some_and(|(soft, taken)| taken > soft)
+                {
+                    return Over::Recycle(order);
+                }
+                let parked = park(seat, order, true, around).await;
+                around.tell(News::Parked(parked)).await;
+            }
+            Some(Order::Outputs) => give(seat, around).await,
+            Some(Order::Leave) => return Over::Leave,
+            Some(Order::Start(start)) => return Over::Ordered(Some(start)),
+            Some(Order::End) | None => return Over::Ordered(None),
         }
-    };
-    // Dropping both halves afterwards kills what is left of the tree.
-    let _ = input.kill_tree().await;
-    another
+    }
 }
 
-/// Reads claude's lines to their end.
-async fn read(mut output: ProcessOutput, news: &mpsc::Sender<News>, first_word: Duration) -> Over {
-    let mut lines = Lines::default();
-    let mut stderr = Tail::default();
-    let mut ready = false;
-    let ready_by = tokio::time::Instant::now() + first_word;
-    loop {
-        let next = if ready {
-            output.next().await
-        } else {
-            match tokio::time::timeout_at(ready_by, output.next()).await {
-                Ok(next) => next,
-                Err(_) => return Over::Claude(mute(first_word, &stderr)),
-            }
-        };
-        match next {
-            Ok(Some(Output::Stdout(bytes))) => {
-                lines.push(bytes);
-                while let Some(line) = lines.next_line() {
-                    let Some(item) = item(line) else { continue };
-                    ready |= matches!(item, News::Frame(_));
-                    if news.send(item).await.is_err() {
+/// Puts a seat to rest.
+async fn park(seat: &mut Seat, order: Park, claude_runs: bool, around: &Surroundings) -> Parked {
+    let kept = match order.save {
+        true => Some(around.keeping.save(seat).await),
+        false => None,
+    };
+    Parked {
+        stillness: seat.freeze(claude_runs).await,
+        kept,
+        recycled: false,
+    }
+}
+
+/// Keeps the results that lie in a seat.
+async fn give(seat: &Seat, around: &Surroundings) {
+    let outputs = around.keeping.outputs(seat).await;
+    around.tell(News::Outputs(outputs)).await;
+}
+
+impl Surroundings {
+    /// An actor that is gone has no use for news.
+    async fn tell(&self, news: News) {
+        let _ = self.sitter.news.send(news).await;
+    }
+}
+
+impl Reader {
+    /// Reads claude's lines to their end.
+    async fn read(&mut self, around: &Surroundings) -> Over {
+        loop {
+            match self.next().await {
+                Ok(news) => {
+                    if around.sitter.news.send(news).await.is_err() {
                         return Over::Ordered(None);
                     }
                 }
+                Err(over) => return over,
             }
-            Ok(Some(Output::Stderr(bytes))) => stderr.push(&bytes),
-            Ok(Some(Output::Exit(exit))) => return Over::Claude(exited(exit, &stderr, ready)),
-            Ok(None) => return Over::Sandbox(Ended::new("the sandbox ended", true)),
-            Err(error) => return failed("read from claude", error),
+        }
+    }
+
+    /// The next thing that claude says. Nothing is lost when the future is dropped.
+    async fn next(&mut self) -> Result<News, Over> {
+        loop {
+            while let Some(line) = self.lines.next_line() {
+                let Some(news) = item(line) else { continue };
+                if matches!(news, News::Frame(_)) {
+                    self.ready_by = None;
+                }
+                return Ok(news);
+            }
+            let output = match self.ready_by {
+                None => self.output.next().await,
+                Some(ready_by) => match timeout_at(ready_by, self.output.next()).await {
+                    Ok(output) => output,
+                    Err(_) => return Err(Over::Claude(mute(self.first_word, &self.stderr))),
+                },
+            };
+            match output {
+                Ok(Some(Output::Stdout(bytes))) => self.lines.push(bytes),
+                Ok(Some(Output::Stderr(bytes))) => self.stderr.push(&bytes),
+                Ok(Some(Output::Exit(exit))) => {
+                    let ready = self.ready_by.is_none();
+                    return Err(Over::Claude(exited(exit, &self.stderr, ready)));
+                }
+                Ok(None) => return Err(Over::Sandbox(Ended::new("the sandbox ended", true))),
+                Err(error) => return Err(failed("read from claude", error)),
+            }
         }
     }
 }

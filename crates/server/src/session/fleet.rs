@@ -1,0 +1,251 @@
+//! The live sandboxes of this server, and who gets a seat in which.
+//!
+//! A session sits alone in a sandbox, or among others of its environment, or in a spare that was made
+//! ready before it came. Every sandbox takes one of the server's places; who finds none waits, after
+//! spares have made room and idle sessions were asked to go.
+
+mod pool;
+mod sandbox;
+mod seat;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use ::sandbox::{Provider, SandboxId};
+use api::id::Prefix;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
+
+use super::place::Place;
+use super::runner::{Ended, News};
+use super::uuid_of;
+use crate::ids::Ids;
+use pool::Pool;
+pub use pool::{Class, Spare, fill};
+use sandbox::Sandbox;
+pub use sandbox::{Plan, Sitter};
+pub use seat::{Seat, Stillness};
+
+/// Sandboxes that several sessions sit in, by what they have in common. The lock of a group is held
+/// while a sandbox is made for it, so that two who come at once do not make two.
+type Groups = HashMap<String, Arc<tokio::sync::Mutex<Vec<Weak<Sandbox>>>>>;
+
+/// All live sandboxes of this server.
+pub struct Fleet {
+    provider: Arc<dyn Provider>,
+    egress: egress::Egress,
+    ids: Ids,
+    tasks: TaskTracker,
+    places: Arc<Semaphore>,
+    /// Rings for one idle session at a time: its place is needed.
+    pressure: Notify,
+    /// Sandboxes that are meant to exist.
+    wanted: Mutex<HashSet<SandboxId>>,
+    groups: Mutex<Groups>,
+    pool: Pool,
+}
+
+/// With whom a session sits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Company {
+    /// Alone.
+    Alone,
+    /// With others of the same group.
+    Among {
+        /// What they have in common.
+        group: String,
+        /// How many may sit in one sandbox.
+        max: u32,
+        /// The session's own name for its directories.
+        name: String,
+        /// Whether they have a common directory, and so must all sit in one sandbox.
+        shared: bool,
+    },
+}
+
+impl Fleet {
+    /// A fleet of at most `places` sandboxes, none of which is made yet.
+    #[must_use]
+    pub fn new(
+        provider: Arc<dyn Provider>,
+        egress: egress::Egress,
+        ids: Ids,
+        places: usize,
+        tasks: TaskTracker,
+    ) -> Fleet {
+        Fleet {
+            provider,
+            egress,
+            ids,
+            tasks,
+            places: Arc::new(Semaphore::new(places)),
+            pressure: Notify::new(),
+            wanted: Mutex::default(),
+            groups: Mutex::default(),
+            pool: Pool::default(),
+        }
+    }
+
+    /// A seat for a session, as soon as there is one.
+    ///
+    /// # Errors
+    /// When the sandbox cannot be made.
+    pub async fn seat(
+        self: &Arc<Self>,
+        plan: Plan,
+        company: Company,
+        sitter: Sitter,
+    ) -> Result<Seat, Ended> {
+        match company {
+            Company::Alone => {
+                let place = self.place(&sitter).await;
+                self.alone(plan, Some(sitter), place).await
+            }
+            Company::Among {
+                group,
+                max,
+                name,
+                shared,
+            } => {
+                let joined = self.among(plan, &group, max, shared, &sitter).await?;
+                let (sandbox, seat) = joined;
+                Seat::furnish(sandbox, Place::member(seat, &name), shared).await
+            }
+        }
+    }
+
+    async fn alone(
+        self: &Arc<Self>,
+        plan: Plan,
+        sitter: Option<Sitter>,
+        place: OwnedSemaphorePermit,
+    ) -> Result<Seat, Ended> {
+        let sandbox = Sandbox::open(self, plan, place).await?;
+        let seat = sandbox.sit(sitter, 1);
+        seat.ok_or_else(|| Ended::new("the sandbox ended", true))?;
+        Seat::furnish(sandbox, Place::only(), false).await
+    }
+
+    /// A seat in a sandbox of the group; one is made when the others are full.
+    async fn among(
+        self: &Arc<Self>,
+        plan: Plan,
+        group: &str,
+        max: u32,
+        shared: bool,
+        sitter: &Sitter,
+    ) -> Result<(Arc<Sandbox>, u32), Ended> {
+        let group = self
+            .lock_groups()
+            .entry(group.to_owned())
+            .or_default()
+            .clone();
+        loop {
+            let mut sandboxes = group.lock().await;
+            sandboxes.retain(|sandbox| sandbox.upgrade().is_some_and(|live| !live.is_over()));
+            let live: Vec<Arc<Sandbox>> = sandboxes.iter().filter_map(Weak::upgrade).collect();
+            let left = live.first().map(|first| first.left());
+            for sandbox in &live {
+                if let Some(seat) = sandbox.sit(Some(sitter.clone()), max) {
+                    return Ok((sandbox.clone(), seat));
+                }
+            }
+            if let (true, Some(full), Some(mut left)) = (shared, live.first(), left) {
+                // Those who work together need one sandbox, so the next one waits for a seat.
+                drop(sandboxes);
+                let what = format!(
+                    "all {max} seats of the shared sandbox are taken; the turn begins when one is free"
+                );
+                let _ = sitter.news.send(News::Limit(what)).await;
+                tokio::select! {
+                    _ = left.changed() => {}
+                    _ = full.ended() => {}
+                }
+                continue;
+            }
+            let place = self.place(sitter).await;
+            let sandbox = Sandbox::open(self, plan.clone(), place).await?;
+            sandboxes.push(Arc::downgrade(&sandbox));
+            if let Some(seat) = sandbox.sit(Some(sitter.clone()), max) {
+                return Ok((sandbox, seat));
+            }
+        }
+    }
+
+    /// Waits for one of the server's places, and says so when there is none at once.
+    async fn place(&self, sitter: &Sitter) -> OwnedSemaphorePermit {
+        if let Ok(place) = self.places.clone().try_acquire_owned() {
+            return place;
+        }
+        self.pool.make_room();
+        self.pressure.notify_one();
+        let what =
+            "every sandbox that this server may have is in use; the turn begins when one is free";
+        let _ = sitter.news.send(News::Limit(what.to_owned())).await;
+        self.places
+            .clone()
+            .acquire_owned()
+            .await
+            .expect("the places are never closed")
+    }
+
+    /// A place that nobody has to wait for.
+    fn free_place(&self) -> Option<OwnedSemaphorePermit> {
+        self.places.clone().try_acquire_owned().ok()
+    }
+
+    /// A sandbox that was made ready for a session of this class, if there is one.
+    pub fn claim(&self, class: Class) -> Option<Spare> {
+        self.pool.claim(class)
+    }
+
+    /// Ends the spares of an environment, or of all when it is empty.
+    pub fn forget(&self, environment: &str) {
+        self.pool.forget(environment);
+    }
+
+    /// How many spares wait, by environment and agent.
+    #[must_use]
+    pub fn spares(&self) -> Vec<(String, usize)> {
+        self.pool.counts()
+    }
+
+    /// Resolves when the caller, who is idle, should give up its sandbox for somebody else. Those who
+    /// wait longest are asked first.
+    pub async fn pressed(&self) {
+        self.pressure.notified().await;
+    }
+
+    /// The provider, for the reconciler.
+    pub fn provider(&self) -> &dyn Provider {
+        &*self.provider
+    }
+
+    /// Whether a sandbox is meant to exist.
+    #[must_use]
+    pub fn wants(&self, id: &SandboxId) -> bool {
+        self.lock_wanted().contains(id)
+    }
+
+    /// A sandbox's name: the random part of an id, in the characters that every provider takes.
+    fn new_id(&self) -> SandboxId {
+        let name = uuid_of(&self.ids.mint(Prefix::Session));
+        name.parse().expect("a uuid is a sandbox id")
+    }
+
+    fn wanted(&self, id: &SandboxId) {
+        self.lock_wanted().insert(id.clone());
+    }
+
+    fn gone(&self, id: &SandboxId) {
+        self.lock_wanted().remove(id);
+    }
+
+    fn lock_wanted(&self) -> MutexGuard<'_, HashSet<SandboxId>> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_groups(&self) -> MutexGuard<'_, Groups> {
+        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

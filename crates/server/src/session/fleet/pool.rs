@@ -1,0 +1,325 @@
+//! Spares: sandboxes with a claude that is started and has read its definition, made before anybody asks.
+//!
+//! A spare belongs to a [`Class`]: the environment, the agent and the CLI as they are now. It has never
+//! seen anybody's data and serves one session. One task fills the shelves, one spare at a time and with
+//! the least share of the processor, so that filling slows nobody. What can differ between two sessions
+//! of a class (title, metadata, budget) is no business of claude's, so a claimed spare needs nothing but
+//! its first message. Everything else is another class and starts cold.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use api::environment::hosting;
+use claude::custom::{Asked, CustomTool, CustomTools};
+use claude::frame::{ControlRequestKind, Frame};
+use claude::input;
+use claude::launch::Launch;
+use tokio::sync::Notify;
+use tokio::time::{Instant, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::{Fleet, Plan, Seat};
+use crate::session::runner::process::{Claude, Over};
+use crate::session::runner::{Ended, News};
+use crate::session::uuid_of;
+
+/// How far back demand counts.
+const DEMAND: Duration = Duration::from_secs(60);
+/// A spare older than this is replaced, because the host around it changes too.
+const OLD: Duration = Duration::from_secs(1800);
+/// How often shelves are looked at when nobody claims.
+const TICK: Duration = Duration::from_secs(5);
+/// How long a class whose spare could not be made is left alone.
+const REST: Duration = Duration::from_secs(30);
+/// Classes that are remembered. The one that was asked for longest ago is forgotten beyond that.
+const SHELVES: usize = 64;
+
+/// What makes spares interchangeable.
+#[derive(Debug, Clone)]
+pub struct Class {
+    /// Of whom there is one class at a time: an environment and an agent. A newer class of the same
+    /// owner replaces the older one.
+    pub owner: String,
+    /// Same name, same spare.
+    pub name: String,
+    /// The sandbox.
+    pub plan: Plan,
+    /// Claude, but for its session.
+    pub launch: Launch,
+    /// The agent's custom tools.
+    pub custom: Vec<CustomTool>,
+    /// How many are kept.
+    pub pool: hosting::Pool,
+    /// How long claude may take to say its first word.
+    pub first_word: Duration,
+}
+
+/// A sandbox with a claude that waits for its first message.
+pub struct Spare {
+    /// The only seat of its sandbox.
+    pub seat: Seat,
+    /// What runs in it.
+    pub claude: Claude,
+    /// The conversation that this claude begins.
+    pub claude_session: String,
+    made: Instant,
+}
+
+/// All spares of a server.
+#[derive(Default)]
+pub struct Pool {
+    shelves: Mutex<HashMap<String, Shelf>>,
+    asked: Notify,
+}
+
+struct Shelf {
+    class: Class,
+    spares: VecDeque<Spare>,
+    /// When sessions came, the oldest first; no more than matter for the largest pool.
+    claims: VecDeque<Instant>,
+    last: Instant,
+    /// Nothing is made before this, after a failure.
+    rests_until: Option<Instant>,
+}
+
+impl Shelf {
+    fn new(class: Class, now: Instant) -> Shelf {
+        Shelf {
+            class,
+            spares: VecDeque::new(),
+            claims: VecDeque::new(),
+            last: now,
+            rests_until: None,
+        }
+    }
+
+    fn claimed(&mut self, now: Instant) {
+        self.last = now;
+        self.claims.push_back(now);
+        if self.claims.len() > self.class.pool.max as usize {
+            self.claims.pop_front();
+        }
+    }
+
+    /// How many spares there should be: as many as were asked for lately, within the bounds.
+    fn target(&mut self, now: Instant) -> usize {
+        while self.claims.front().is_some_and(|at| now - *at > DEMAND) {
+            self.claims.pop_front();
+        }
+        let hosting::Pool { min, max } = self.class.pool;
+        self.claims.len().clamp(min as usize, max as usize)
+    }
+}
+
+impl Pool {
+    /// Takes a spare of the class, if there is one, and remembers that one was wanted.
+    pub fn claim(&self, class: Class) -> Option<Spare> {
+        if class.pool.max == 0 {
+            return None;
+        }
+        let now = Instant::now();
+        let mut shelves = self.lock();
+        let shelf = shelves
+            .entry(class.owner.clone())
+            .or_insert_with(|| Shelf::new(class.clone(), now));
+        let mut outdated = VecDeque::new();
+        if shelf.class.name != class.name {
+            outdated = std::mem::take(&mut shelf.spares);
+            *shelf = Shelf::new(class, now);
+        }
+        shelf.claimed(now);
+        let mut claimed = None;
+        while let Some(spare) = shelf.spares.pop_front() {
+            if !spare.seat.is_over() {
+                claimed = Some(spare);
+                break;
+            }
+            outdated.push_back(spare);
+        }
+        if shelves.len() > SHELVES {
+            let oldest = shelves.iter().min_by_key(|(_, shelf)| shelf.last);
+            if let Some(owner) = oldest.map(|(owner, _)| owner.clone()) {
+                outdated.extend(
+                    shelves
+                        .remove(&owner)
+                        .into_iter()
+                        .flat_map(|shelf| shelf.spares),
+                );
+            }
+        }
+        drop(shelves);
+        drop(outdated);
+        self.asked.notify_one();
+        claimed
+    }
+
+    /// Gives up one spare, so that a session gets its place.
+    pub fn make_room(&self) {
+        let mut shelves = self.lock();
+        let fullest = shelves.values_mut().max_by_key(|shelf| shelf.spares.len());
+        let given = fullest.and_then(|shelf| shelf.spares.pop_back());
+        drop(shelves);
+        drop(given);
+    }
+
+    /// Forgets the classes whose owner's name begins so; their spares end.
+    pub fn forget(&self, owner: &str) {
+        let mut shelves = self.lock();
+        let mut gone = Vec::new();
+        shelves.retain(|name, shelf| {
+            let keep = !name.starts_with(owner);
+            if !keep {
+                gone.append(&mut shelf.spares.drain(..).collect());
+            }
+            keep
+        });
+        drop(shelves);
+        drop(gone);
+    }
+
+    /// How many spares wait, by owner.
+    #[must_use]
+    pub fn counts(&self) -> Vec<(String, usize)> {
+        let shelves = self.lock();
+        let counts = shelves.iter();
+        counts
+            .map(|(owner, shelf)| (owner.clone(), shelf.spares.len()))
+            .collect()
+    }
+
+    /// Removes spares that are dead, old or too many; the class of which one is missing most.
+    fn sweep(&self) -> Option<Class> {
+        let now = Instant::now();
+        let mut gone = Vec::new();
+        let mut shelves = self.lock();
+        let mut neediest: Option<(usize, Class)> = None;
+        for shelf in shelves.values_mut() {
+            let target = shelf.target(now);
+            let mut kept = VecDeque::new();
+            for spare in shelf.spares.drain(..) {
+                let good = !spare.seat.is_over() && now - spare.made < OLD;
+                if good && kept.len() < target {
+                    kept.push_back(spare);
+                } else {
+                    gone.push(spare);
+                }
+            }
+            shelf.spares = kept;
+            let missing = target - shelf.spares.len();
+            let rests = shelf.rests_until.is_some_and(|until| now < until);
+            let needier = neediest.as_ref().is_none_or(|(most, _)| missing > *most);
+            if missing > 0 && !rests && needier {
+                neediest = Some((missing, shelf.class.clone()));
+            }
+        }
+        drop(shelves);
+        drop(gone);
+        neediest.map(|(_, class)| class)
+    }
+
+    fn stock(&self, class: &Class, made: Result<Spare, Ended>) {
+        let mut shelves = self.lock();
+        let shelf = shelves
+            .get_mut(&class.owner)
+            .filter(|shelf| shelf.class.name == class.name);
+        match (shelf, made) {
+            (Some(shelf), Ok(spare)) => shelf.spares.push_back(spare),
+            (Some(shelf), Err(ended)) => {
+                tracing::warn!("cannot make a spare for {}: {}", class.owner, ended.why);
+                shelf.rests_until = Some(Instant::now() + REST);
+            }
+            // Its class was replaced while it was made.
+            (None, made) => {
+                drop(shelves);
+                drop(made);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Shelf>> {
+        self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Fills the shelves until the server stops.
+pub async fn fill(fleet: Weak<Fleet>, shutdown: CancellationToken) {
+    let mut tick = interval(TICK);
+    loop {
+        let Some(fleet) = fleet.upgrade() else { return };
+        tokio::select! {
+            () = shutdown.cancelled() => {
+                fleet.pool.forget("");
+                return;
+            }
+            _ = tick.tick() => {}
+            () = fleet.pool.asked.notified() => {}
+        }
+        while let Some(class) = fleet.pool.sweep() {
+            // Spares never wait for a place: sessions come first.
+            let Some(place) = fleet.free_place() else {
+                break;
+            };
+            let made = tokio::select! {
+                () = shutdown.cancelled() => break,
+                made = make(&fleet, &class, place) => made,
+            };
+            fleet.pool.stock(&class, made);
+        }
+    }
+}
+
+async fn make(
+    fleet: &Arc<Fleet>,
+    class: &Class,
+    place: tokio::sync::OwnedSemaphorePermit,
+) -> Result<Spare, Ended> {
+    let mut seat = fleet.alone(class.plan.clone(), None, place).await?;
+    seat.yield_to_others(true).await;
+    let claude_session = uuid_of(seat.sandbox().as_str());
+    let mut launch = class.launch.clone();
+    launch.session = claude::launch::Session::New(claude_session.clone());
+    let started = Claude::spawn(&seat, &launch, class.first_word).await;
+    let mut claude = started.map_err(why)?;
+    wait_until_ready(&mut claude, &class.custom).await?;
+    seat.yield_to_others(false).await;
+    seat.freeze(true).await;
+    Ok(Spare {
+        seat,
+        claude,
+        claude_session,
+        made: Instant::now(),
+    })
+}
+
+/// Answers claude until it has answered its first line. What it says besides is about nobody's session.
+async fn wait_until_ready(claude: &mut Claude, custom: &[CustomTool]) -> Result<(), Ended> {
+    let custom = CustomTools::new(custom.to_vec());
+    loop {
+        let News::Frame(frame) = claude.next().await.map_err(why)? else {
+            continue;
+        };
+        match *frame {
+            Frame::ControlResponse(_) => return Ok(()),
+            Frame::ControlRequest(request) => {
+                if let ControlRequestKind::McpMessage(message) = &request.kind
+                    && let Asked::Reply(reply) = custom.answer(&message.message)
+                {
+                    let line = input::mcp_reply(&request.request_id, &reply);
+                    // A claude that does not read any more ends, and says why.
+                    let _ = claude.write(&line).await;
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn why(over: Over) -> Ended {
+    match over {
+        Over::Claude(ended) | Over::Sandbox(ended) => ended,
+        Over::Ordered(_) | Over::Recycle(_) | Over::Leave => {
+            Ended::new("it was ended by order", false)
+        }
+    }
+}

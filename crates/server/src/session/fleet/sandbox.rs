@@ -1,0 +1,346 @@
+//! One live sandbox: made, served, watched, ended. A task of its own keeps it, so that it ends properly
+//! whatever becomes of those who sit in it.
+//!
+//! ```text
+//!   making ──▶ live (seats come and go) ──the last seat left, or it ended──▶ ended ──▶ gone (destroyed)
+//! ```
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use egress::{ClientId, Egress, Placeholder};
+use sandbox::guest_channel::{Guest, GuestIo, Incoming};
+use sandbox::{LimitHits, Mount, Provider, Resources, Rootfs, SandboxId, Spec};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use super::Fleet;
+use crate::session::place;
+use crate::session::runner::{Ended, News};
+
+/// How often a sandbox is asked whether it hit a limit.
+const LIMITS_EVERY: Duration = Duration::from_secs(2);
+
+/// What a sandbox is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What it sees as its root.
+    pub rootfs: Rootfs,
+    /// Its limits.
+    pub resources: Resources,
+    /// The claude binary on the host.
+    pub cli: PathBuf,
+    /// Whether several sessions may sit in it.
+    pub members: bool,
+}
+
+/// Who sits in a seat.
+#[derive(Debug, Clone)]
+pub struct Sitter {
+    /// Whose money its model calls cost.
+    pub client: ClientId,
+    /// What its model calls must show; `None` where nobody else could make them.
+    pub key: Option<Placeholder>,
+    /// Where it is told what happens to the sandbox; a slow listener slows claude.
+    pub news: mpsc::Sender<News>,
+}
+
+/// A sandbox whose guest answers.
+pub struct Sandbox {
+    pub(super) id: SandboxId,
+    pub(super) guest: Guest,
+    pub(super) provider: Arc<dyn Provider>,
+    /// When it was made.
+    pub(super) made: Instant,
+    /// Who sits where; a seat that is empty is a spare's.
+    sitters: Mutex<BTreeMap<u32, Option<Sitter>>>,
+    /// The number of the next seat. Numbers are not used again: files of the last one may be left.
+    next: AtomicU32,
+    /// Rings when a seat was given back.
+    left: watch::Sender<()>,
+    stop: CancellationToken,
+    ended: watch::Receiver<Option<Ended>>,
+}
+
+impl Sandbox {
+    /// Makes a sandbox. It has no seat yet; whoever waits for it takes the first one.
+    pub(super) async fn open(
+        fleet: &Arc<Fleet>,
+        plan: Plan,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Arc<Sandbox>, Ended> {
+        let id = fleet.new_id();
+        let (ready, made) = oneshot::channel();
+        fleet.wanted(&id);
+        let keeper = keep(fleet.clone(), id, plan, ready, permit);
+        fleet.tasks.spawn(keeper);
+        made.await
+            .unwrap_or_else(|_| Err(Ended::new("the sandbox's keeper failed", true)))
+    }
+
+    /// Takes a seat: its number, or `None` when there will be none.
+    pub(super) fn sit(&self, sitter: Option<Sitter>, max: u32) -> Option<u32> {
+        let mut sitters = self.lock();
+        let taken = u32::try_from(sitters.len()).unwrap_or(u32::MAX);
+        if taken >= max || self.stop.is_cancelled() || self.ended.borrow().is_some() {
+            return None;
+        }
+        let seat = self.next.fetch_add(1, Ordering::Relaxed);
+        if seat >= place::SEATS {
+            return None;
+        }
+        sitters.insert(seat, sitter);
+        Some(seat)
+    }
+
+    /// A spare's seat is somebody's from now on.
+    pub(super) fn give(&self, seat: u32, sitter: Sitter) {
+        self.lock().insert(seat, Some(sitter));
+    }
+
+    /// Gives a seat back. A sandbox in which nobody sits ends.
+    pub(super) fn leave(&self, seat: u32) {
+        let mut sitters = self.lock();
+        sitters.remove(&seat);
+        if sitters.is_empty() {
+            self.stop.cancel();
+        }
+        drop(sitters);
+        self.left.send_replace(());
+    }
+
+    /// Tells when a seat is given back from now on.
+    pub(super) fn left(&self) -> watch::Receiver<()> {
+        self.left.subscribe()
+    }
+
+    /// Waits until it has ended, and says why.
+    pub(super) async fn ended(&self) -> Ended {
+        let mut ended = self.ended.clone();
+        match ended.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().expect("we waited for a reason"),
+            Err(_) => Ended::new("the sandbox's keeper failed", true),
+        }
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.stop.is_cancelled() || self.ended.borrow().is_some()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u32, Option<Sitter>>> {
+        self.sitters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who made a connection, by the tag of the port that took it.
+    fn sitter(&self, tag: &str) -> Option<(Way, Sitter)> {
+        let (way, seat) = tag.split_once('.')?;
+        let way = match way {
+            place::MODEL => Way::Model,
+            place::PROXY => Way::Proxy,
+            _ => return None,
+        };
+        let sitter = self.lock().get(&seat.parse().ok()?)?.clone()?;
+        Some((way, sitter))
+    }
+
+    async fn tell(&self, message: String) {
+        let sitters: Vec<Sitter> = self.lock().values().flatten().cloned().collect();
+        for sitter in sitters {
+            let _ = sitter.news.send(News::Limit(message.clone())).await;
+        }
+    }
+}
+
+enum Way {
+    Model,
+    Proxy,
+}
+
+/// Keeps a sandbox from its making to its end.
+async fn keep(
+    fleet: Arc<Fleet>,
+    id: SandboxId,
+    plan: Plan,
+    ready: oneshot::Sender<Result<Arc<Sandbox>, Ended>>,
+    permit: OwnedSemaphorePermit,
+) {
+    let stop = CancellationToken::new();
+    let (ended_sender, ended) = watch::channel(None);
+    // The one who waits for the sandbox may go away while it is made.
+    let made = make(&fleet, &id, &plan).await;
+    let why = match made {
+        Err(ended) => {
+            let ended = explain(ended, &id, &fleet).await;
+            let _ = ready.send(Err(ended.clone()));
+            ended
+        }
+        Ok((guest, incoming)) => {
+            let sandbox = Arc::new(Sandbox {
+                id: id.clone(),
+                guest: guest.clone(),
+                provider: fleet.provider.clone(),
+                made: Instant::now(),
+                sitters: Mutex::default(),
+                next: AtomicU32::new(0),
+                left: watch::Sender::new(()),
+                stop: stop.clone(),
+                ended,
+            });
+            let wanted = ready.send(Ok(sandbox.clone())).is_ok();
+            if wanted {
+                live(&fleet, &sandbox, incoming, &plan).await;
+            }
+            guest.close();
+            explain(Ended::new("the sandbox ended", true), &id, &fleet).await
+        }
+    };
+    // Nobody sits down in it any more.
+    stop.cancel();
+    let _ = ended_sender.send(Some(why));
+    if let Err(error) = fleet.provider.destroy(&id).await {
+        tracing::error!(sandbox.id = %id, error = &error as &dyn std::error::Error, "cannot destroy sandbox {id}; the reconciler tries again");
+    }
+    fleet.gone(&id);
+    drop(permit);
+}
+
+async fn make(fleet: &Fleet, id: &SandboxId, plan: &Plan) -> Result<(Guest, Incoming), Ended> {
+    let spec = Spec {
+        id: id.clone(),
+        rootfs: plan.rootfs.clone(),
+        resources: plan.resources,
+        read_only: vec![Mount {
+            source: plan.cli.clone(),
+            target: place::CLI.into(),
+        }],
+        hostname: "sandbox".to_owned(),
+        members: plan.members,
+    };
+    let made = fleet.provider.create(&spec).await;
+    let made = made.map_err(|error| Ended::step("make a sandbox", &error, true))?;
+    let described = made.description;
+    tracing::info!(
+        sandbox.id = %id, sandbox.runtime = described.runtime, sandbox.lost = ?described.lost,
+        "made sandbox {id}"
+    );
+    let connected = Guest::connect(made.stream).await;
+    connected.map_err(|error| Ended::step("reach the guest of the sandbox", &error, true))
+}
+
+/// Serves the sandbox until it ends or is to end.
+async fn live(fleet: &Fleet, sandbox: &Arc<Sandbox>, incoming: Incoming, plan: &Plan) {
+    let mut carriers = JoinSet::new();
+    carriers.spawn(serve(incoming, sandbox.clone(), fleet.egress.clone()));
+    carriers.spawn(watch(sandbox.clone(), plan.resources));
+    if plan.members {
+        carriers.spawn(sweep(sandbox.clone()));
+    }
+    tokio::select! {
+        () = sandbox.guest.closed() => {}
+        () = sandbox.stop.cancelled() => {}
+    }
+    carriers.shutdown().await;
+}
+
+/// Takes what the sandbox sends out to egress. Each connection is a task of this one.
+async fn serve(mut incoming: Incoming, sandbox: Arc<Sandbox>, egress: Egress) {
+    let mut connections: JoinSet<()> = JoinSet::new();
+    while let Some((tag, io)) = incoming.accept().await {
+        while connections.try_join_next().is_some() {}
+        let Some((way, sitter)) = sandbox.sitter(&tag) else {
+            // A spare belongs to nobody, so nobody would pay; dropping the connection refuses it.
+            continue;
+        };
+        connections.spawn(way_out(way, sitter, io, egress.clone()));
+    }
+}
+
+async fn way_out(way: Way, sitter: Sitter, io: GuestIo, egress: Egress) {
+    match way {
+        Way::Model => egress.serve_model(sitter.client, sitter.key, io).await,
+        Way::Proxy => egress.serve_proxy(sitter.client, io).await,
+    }
+}
+
+/// Removes the groups of seats that were given back, with whatever is left in them.
+async fn sweep(sandbox: Arc<Sandbox>) {
+    let mut left = sandbox.left();
+    let mut swept = 0;
+    while left.changed().await.is_ok() {
+        let given = sandbox.next.load(Ordering::Relaxed);
+        let taken: Vec<u32> = sandbox.lock().keys().copied().collect();
+        for seat in (swept..given).filter(|seat| !taken.contains(seat)) {
+            let group = super::seat::group(seat);
+            if let Err(error) = sandbox.provider.kill_group(&sandbox.id, &group).await {
+                tracing::warn!(sandbox.id = %sandbox.id, error = &error as &dyn std::error::Error, "cannot clear seat {seat} of sandbox {}", sandbox.id);
+            }
+        }
+        swept = taken.first().copied().unwrap_or(given);
+    }
+}
+
+/// Puts a memory kill in front: it explains the rest.
+async fn explain(ended: Ended, id: &SandboxId, fleet: &Fleet) -> Ended {
+    match fleet.provider.limits(id).await {
+        Ok(hits) if hits.oom_kills > 0 => {
+            let why = format!(
+                "the sandbox ran out of memory and the kernel killed a process in it ({})",
+                ended.why
+            );
+            Ended { why, ..ended }
+        }
+        _ => ended,
+    }
+}
+
+/// Asks for limits that were hit and tells each once. A frozen guest does not answer, and cannot hit
+/// any; asking goes on when it is thawed.
+async fn watch(sandbox: Arc<Sandbox>, resources: Resources) {
+    let mut seen = LimitHits::default();
+    // A limit that is hit again and again is told once, until it was left alone for a while.
+    let (mut refusing, mut full) = (false, false);
+    let mut every = interval(LIMITS_EVERY);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    every.tick().await;
+    loop {
+        every.tick().await;
+        if let Ok(hits) = sandbox.provider.limits(&sandbox.id).await {
+            if hits.oom_kills > seen.oom_kills {
+                let limit = resources.memory_bytes >> 20;
+                let what = format!(
+                    "the sandbox hit its memory limit of {limit} MiB and the kernel killed a process in it"
+                );
+                sandbox.tell(what).await;
+            }
+            let refused = hits.pids_refused > seen.pids_refused;
+            if refused && !refusing {
+                let what = format!(
+                    "the sandbox hit its limit of {} processes; new ones were refused",
+                    resources.pids
+                );
+                sandbox.tell(what).await;
+            }
+            refusing = refused;
+            seen = hits;
+        }
+        let Ok(stats) = sandbox.guest.stats().await else {
+            continue;
+        };
+        let is_full = stats.disk_total_bytes > 0
+            && stats.disk_used_bytes.saturating_mul(100)
+                >= stats.disk_total_bytes.saturating_mul(99);
+        if is_full && !full {
+            let what = format!(
+                "the sandbox hit its disk limit of {} MiB; writes fail until files are removed",
+                resources.disk_bytes >> 20
+            );
+            sandbox.tell(what).await;
+        }
+        full = is_full;
+    }
+}

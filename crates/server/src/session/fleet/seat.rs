@@ -1,0 +1,261 @@
+//! A session's part of a sandbox: what its processes may use, and what can be done with them together.
+
+use std::sync::Arc;
+
+use sandbox::guest_channel::{
+    GuestIo, LinkError, Listening, Packed, Process, ProcessSpec, SpawnError,
+};
+use sandbox::{Footprint, GroupLimits};
+
+use super::sandbox::{Sandbox, Sitter};
+use crate::session::place::{self, Place};
+use crate::session::runner::Ended;
+
+/// A seat. Dropping it gives it back: what still runs in it is killed, and a sandbox that is empty
+/// then ends.
+pub struct Seat {
+    sandbox: Arc<Sandbox>,
+    place: Place,
+    frozen: bool,
+    // Dropping these stops listening inside.
+    _listening: (Listening, Listening),
+}
+
+/// What became of a seat that was to be frozen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stillness {
+    /// Nothing runs in it.
+    Frozen,
+    /// It goes on, because something runs in it besides claude.
+    Busy,
+}
+
+impl Seat {
+    /// Furnishes a seat that was taken: its directories, its ports, its group.
+    pub(super) async fn furnish(
+        sandbox: Arc<Sandbox>,
+        place: Place,
+        shared: bool,
+    ) -> Result<Seat, Ended> {
+        let guest = &sandbox.guest;
+        let model = format!("{}.{}", place::MODEL, place.seat);
+        let proxy = format!("{}.{}", place::PROXY, place.seat);
+        let listening = tokio::try_join!(
+            guest.listen(place.model_port, &model),
+            guest.listen(place.proxy_port, &proxy)
+        );
+        let listening =
+            listening.map_err(|error| Ended::step("listen inside the sandbox", &error, true))?;
+        let seat = Seat {
+            sandbox,
+            place,
+            frozen: false,
+            _listening: listening,
+        };
+        seat.make_directories(shared).await?;
+        seat.make_group().await?;
+        Ok(seat)
+    }
+
+    async fn make_directories(&self, shared: bool) -> Result<(), Ended> {
+        let guest = &self.sandbox.guest;
+        let failed = |error| Ended::step("make the session's directories", &error, true);
+        if let Some(user) = &self.place.user {
+            if shared {
+                let made = guest.make_dir(place::SHARED, 0o2770, Some(Place::sharing()));
+                made.await.map_err(failed)?;
+            }
+            let mut own = self.place.roots();
+            own.push(self.place.tmp.clone());
+            for path in own {
+                let made = guest.make_dir(&path, 0o700, Some(user.clone()));
+                made.await.map_err(failed)?;
+            }
+        }
+        let outputs = self.place.outputs();
+        let made = guest.make_dir(&outputs, 0o755, self.place.user.clone());
+        made.await.map_err(failed)
+    }
+
+    async fn make_group(&self) -> Result<(), Ended> {
+        let Some(group) = self.group() else {
+            return Ok(());
+        };
+        let provider = &self.sandbox.provider;
+        let made = provider.group(&self.sandbox.id, &group, GroupLimits::default());
+        made.await
+            .map_err(|error| Ended::step("make the session's control group", &error, true))
+    }
+
+    /// The name of its control group; `None` when it is alone.
+    fn group(&self) -> Option<String> {
+        self.place.user.as_ref().map(|_| group(self.place.seat))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The sandbox's name.
+    #[must_use]
+    pub fn sandbox(&self) -> &::sandbox::SandboxId {
+        &self.sandbox.id
+    }
+
+    /// How old the sandbox is.
+    #[must_use]
+    pub fn age(&self) -> std::time::Duration {
+        self.sandbox.made.elapsed()
+    }
+
+    /// Waits until the sandbox has ended, and says why.
+    pub fn ended(&self) -> impl Future<Output = Ended> + use<> {
+        let sandbox = self.sandbox.clone();
+        async move { sandbox.ended().await }
+    }
+
+    /// Whether the sandbox has ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.sandbox.is_over()
+    }
+
+    /// The seat of a spare is this session's from now on.
+    pub fn give(&self, sitter: Sitter) {
+        self.sandbox.give(self.place.seat, sitter);
+    }
+
+    /// Starts a process as the seat's user, in the seat's group.
+    ///
+    /// # Errors
+    /// When the guest refuses it or the link ended.
+    pub async fn spawn(&self, mut spec: ProcessSpec) -> Result<Process, SpawnError> {
+        spec.user = self.place.user.clone();
+        let process = self.sandbox.guest.spawn(spec).await?;
+        if let Some(group) = self.group() {
+            let provider = &self.sandbox.provider;
+            if let Err(error) = provider.join(&self.sandbox.id, &group, process.pid()).await {
+                // It runs, but the seat cannot be frozen or measured by itself.
+                tracing::warn!(sandbox.id = %self.sandbox.id, error = &error as &dyn std::error::Error, "process {} is in no group", process.pid());
+            }
+        }
+        Ok(process)
+    }
+
+    /// Stops everything in the seat, unless something runs in it besides claude: a server that the
+    /// agent started, say.
+    pub async fn freeze(&mut self, claude_runs: bool) -> Stillness {
+        if self.frozen {
+            return Stillness::Frozen;
+        }
+        // Claude's supervisor and the guest are in no group of a member.
+        let ours = match (&self.place.user, claude_runs) {
+            (None, true) => 3,
+            (None, false) => 1,
+            (Some(_), true) => 1,
+            (Some(_), false) => 0,
+        };
+        let taken = self.footprint().await;
+        if taken.is_none_or(|taken| taken.processes > ours) {
+            return Stillness::Busy;
+        }
+        let group = self.group();
+        let provider = &self.sandbox.provider;
+        // Before, so that one who stops waiting for it still thaws it.
+        self.frozen = true;
+        match provider.freeze(&self.sandbox.id, group.as_deref()).await {
+            Ok(()) => Stillness::Frozen,
+            Err(error) => {
+                self.frozen = false;
+                tracing::warn!(sandbox.id = %self.sandbox.id, error = &error as &dyn std::error::Error, "sandbox {} is not frozen", self.sandbox.id);
+                Stillness::Busy
+            }
+        }
+    }
+
+    /// Takes the least share of the processor, or its own again. Only for the only seat of a sandbox.
+    pub async fn yield_to_others(&self, yields: bool) {
+        let provider = &self.sandbox.provider;
+        if let Err(error) = provider.yield_to_others(&self.sandbox.id, yields).await {
+            tracing::debug!(sandbox.id = %self.sandbox.id, error = &error as &dyn std::error::Error, "sandbox {} keeps its share of the processor", self.sandbox.id);
+        }
+    }
+
+    /// Writes a tar archive below the home directory.
+    ///
+    /// # Errors
+    /// When it cannot be written or the link ended.
+    pub async fn unpack_home(
+        &self,
+        tar: impl tokio::io::AsyncRead + Send + Unpin,
+    ) -> Result<(), LinkError> {
+        let guest = &self.sandbox.guest;
+        guest
+            .unpack(&self.place.home, self.place.user.clone(), tar)
+            .await
+    }
+
+    /// What a snapshot keeps of the seat: everything, or what changed since `since_ns`.
+    ///
+    /// # Errors
+    /// When it cannot be read or the link ended.
+    pub async fn save(&self, since_ns: i64) -> Result<GuestIo, LinkError> {
+        let (roots, user) = (self.place.roots(), self.place.user.clone());
+        self.sandbox.guest.save(roots, since_ns, user).await
+    }
+
+    /// Takes what a snapshot kept.
+    ///
+    /// # Errors
+    /// When it cannot be written or the link ended.
+    pub async fn restore(&self) -> Result<GuestIo, LinkError> {
+        let (roots, user) = (self.place.roots(), self.place.user.clone());
+        self.sandbox.guest.restore(roots, user).await
+    }
+
+    /// The session's results as a tar archive.
+    ///
+    /// # Errors
+    /// When they cannot be read or the link ended.
+    pub async fn pack_outputs(&self) -> Result<Packed, LinkError> {
+        let guest = &self.sandbox.guest;
+        let (outputs, user) = (self.place.outputs(), self.place.user.clone());
+        guest.pack(&outputs, vec![".".to_owned()], user).await
+    }
+
+    /// What the seat takes, as the kernel counts it; `None` when it cannot be counted here.
+    pub async fn footprint(&self) -> Option<Footprint> {
+        let counted = self.sandbox.provider.footprints(&self.sandbox.id).await;
+        let mut counted = counted.ok()?;
+        match self.group() {
+            Some(group) => counted.groups.remove(&group),
+            None => Some(counted.sandbox),
+        }
+    }
+
+    /// Lets everything go on.
+    pub async fn thaw(&mut self) {
+        if !std::mem::take(&mut self.frozen) {
+            return;
+        }
+        let group = self.group();
+        let provider = &self.sandbox.provider;
+        if let Err(error) = provider.thaw(&self.sandbox.id, group.as_deref()).await {
+            // Whatever waits for an answer from inside times out and says so.
+            tracing::error!(sandbox.id = %self.sandbox.id, error = &error as &dyn std::error::Error, "cannot thaw sandbox {}", self.sandbox.id);
+        }
+    }
+}
+
+/// The name of the control group of a seat among others.
+pub(super) fn group(seat: u32) -> String {
+    format!("seat-{seat}")
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.sandbox.leave(self.place.seat);
+    }
+}

@@ -1,0 +1,281 @@
+//! What outlives a sandbox: snapshots of a session's files, and its results.
+//!
+//! A snapshot's content is durable before its row is written, and its row is removed before its content.
+//! The same holds for results. Whatever lies on disk without a row is nobody's.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use api::id::Prefix;
+use chrono::{DateTime, Utc};
+use sha2::{Digest as _, Sha256};
+use snapshot::{SaveError, SnapshotId, Snapshots};
+use store::{FileRow, NewSnapshot, SessionRow};
+use tokio::sync::Mutex;
+use tokio_util::io::SyncIoBridge;
+
+use super::Inner;
+use super::fleet::Seat;
+use super::runner::with_causes;
+use crate::blobs::Blobs;
+use crate::ids::Ids;
+
+/// Snapshots of a session that are kept; older ones go, unless a fork has them. Enough to fork from
+/// any of the last turns.
+const SNAPSHOTS: usize = 16;
+/// Results of one task. What lies there beyond that is not kept, and the session is told.
+const OUTPUTS: usize = 1000;
+/// Bytes of one result, as the public contract limits files.
+const OUTPUT_BYTES: u64 = 500 * 1024 * 1024;
+
+/// Where snapshots and results lie.
+#[derive(Clone)]
+pub struct Keeper {
+    snapshots: Snapshots,
+    blobs: Blobs,
+    ids: Ids,
+}
+
+/// The same for one session and one of its seats.
+pub struct Keeping {
+    keeper: Keeper,
+    session: String,
+    /// The snapshot that the seat's files came from or went to last, and when.
+    last: Mutex<Option<(SnapshotId, i64)>>,
+}
+
+/// A snapshot that is durable.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    id: SnapshotId,
+    files: u64,
+    bytes: u64,
+    written: u64,
+    /// Whether it differs from the one before.
+    changed: bool,
+}
+
+/// A result that is durable.
+#[derive(Debug, Clone)]
+pub struct Output {
+    id: String,
+    filename: String,
+    size_bytes: u64,
+    sha256: [u8; 32],
+}
+
+impl Kept {
+    /// Its row; `None` when nothing has changed since the last one.
+    #[must_use]
+    pub fn row(&self, now: DateTime<Utc>) -> Option<NewSnapshot> {
+        self.changed.then(|| NewSnapshot {
+            id: self.id.to_string(),
+            created_at: now,
+            files: self.files,
+            bytes: self.bytes,
+            written: self.written,
+        })
+    }
+}
+
+impl Keeper {
+    /// Snapshots in `snapshots`, results in `blobs`.
+    #[must_use]
+    pub fn new(snapshots: Snapshots, blobs: Blobs, ids: Ids) -> Keeper {
+        Keeper {
+            snapshots,
+            blobs,
+            ids,
+        }
+    }
+
+    /// The snapshots of all sessions.
+    #[must_use]
+    pub fn snapshots(&self) -> &Snapshots {
+        &self.snapshots
+    }
+
+    /// The content of all results.
+    #[must_use]
+    pub fn blobs(&self) -> &Blobs {
+        &self.blobs
+    }
+
+    /// For a session that gets a seat.
+    #[must_use]
+    pub fn of(&self, session: &str) -> Keeping {
+        Keeping {
+            keeper: self.clone(),
+            session: session.to_owned(),
+            last: Mutex::new(None),
+        }
+    }
+
+    /// Forgets old snapshots, in the background: nobody waits for room on a disk.
+    pub(super) fn tidy(&self, inner: &Arc<Inner>, session: &str) {
+        let (inner, session) = (inner.clone(), session.to_owned());
+        let snapshots = self.snapshots.clone();
+        inner.tasks.clone().spawn(async move {
+            let rows = match inner.store.snapshots().list(&session).await {
+                Ok(rows) if rows.len() > SNAPSHOTS => rows,
+                _ => return,
+            };
+            let kept = &rows[rows.len() - SNAPSHOTS..];
+            let keep: Vec<String> = kept.iter().map(|row| row.snapshot.id.clone()).collect();
+            let live: Vec<SnapshotId> = keep.iter().filter_map(|id| id.parse().ok()).collect();
+            if inner.store.snapshots().prune(&session, keep).await.is_err() {
+                return;
+            }
+            if let Err(error) = snapshots.collect(&session, &live).await {
+                tracing::warn!(
+                    session.id = session,
+                    error = &error as &dyn std::error::Error,
+                    "cannot collect old snapshots of session {session}"
+                );
+            }
+        });
+    }
+
+    /// Makes results files of the session.
+    ///
+    /// # Errors
+    /// In one sentence, when the store fails.
+    pub(super) async fn publish(
+        &self,
+        inner: &Inner,
+        row: &SessionRow,
+        outputs: Vec<Output>,
+    ) -> Result<(), String> {
+        for output in outputs {
+            let mime = mime_guess::from_path(&output.filename).first_or_octet_stream();
+            let file = FileRow {
+                id: output.id,
+                workspace_id: row.workspace_id.clone(),
+                session_id: Some(row.id.clone()),
+                filename: output.filename,
+                mime_type: mime.to_string(),
+                size_bytes: output.size_bytes,
+                sha256: output.sha256,
+                created_at: inner.clock.now(),
+                downloadable: true,
+            };
+            let inserted = inner.store.files().insert(file).await;
+            inserted.map_err(|error| with_causes(&error))?;
+        }
+        Ok(())
+    }
+}
+
+impl Keeping {
+    /// Keeps what is in a seat.
+    ///
+    /// # Errors
+    /// In one sentence; nothing has changed then.
+    pub async fn save(&self, seat: &Seat) -> Result<Kept, String> {
+        let mut last = self.last.lock().await;
+        let mut from = *last;
+        let saved = loop {
+            let (parent, since) = match &from {
+                Some((id, since)) => (Some(id), *since),
+                None => (None, 0),
+            };
+            let tree = seat.save(since).await;
+            let tree = tree.map_err(|error| with_causes(&error))?;
+            let snapshots = &self.keeper.snapshots;
+            match snapshots.save(&self.session, parent, tree).await {
+                Ok(saved) => break saved,
+                Err(SaveError::NeedFull { .. }) if from.is_some() => from = None,
+                Err(error) => return Err(with_causes(&error)),
+            }
+        };
+        let changed = last.as_ref().is_none_or(|(id, _)| *id != saved.id);
+        *last = Some((saved.id, saved.since_ns));
+        Ok(Kept {
+            id: saved.id,
+            files: saved.files,
+            bytes: saved.bytes,
+            written: saved.written,
+            changed,
+        })
+    }
+
+    /// Brings a snapshot back into a seat.
+    ///
+    /// # Errors
+    /// In one sentence; some of it may be there then.
+    pub async fn restore(&self, seat: &Seat, id: &SnapshotId) -> Result<(), String> {
+        let tree = seat.restore().await.map_err(|error| with_causes(&error))?;
+        let restored = self.keeper.snapshots.restore(&self.session, id, tree).await;
+        let restored = restored.map_err(|error| with_causes(&error))?;
+        *self.last.lock().await = Some((*id, restored.since_ns));
+        Ok(())
+    }
+
+    /// Keeps the results that lie in a seat.
+    ///
+    /// # Errors
+    /// In one sentence; nothing is kept then that anybody would find.
+    pub async fn outputs(&self, seat: &Seat) -> Result<Vec<Output>, String> {
+        let packed = seat.pack_outputs().await;
+        let tar = SyncIoBridge::new(packed.map_err(|error| with_causes(&error))?);
+        let (blobs, ids) = (self.keeper.blobs.clone(), self.keeper.ids.clone());
+        let unpacked = tokio::task::spawn_blocking(move || unpack(tar, &blobs, &ids)).await;
+        unpacked.map_err(|_| "unpacking failed".to_owned())?
+    }
+}
+
+/// Writes each regular file of an archive to a file of its own.
+fn unpack(tar: impl std::io::Read, blobs: &Blobs, ids: &Ids) -> Result<Vec<Output>, String> {
+    let failed = |error: std::io::Error| with_causes(&error);
+    std::fs::create_dir_all(blobs.dir()).map_err(failed)?;
+    let mut outputs = Vec::new();
+    let mut archive = tar::Archive::new(tar);
+    for entry in archive.entries().map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if !entry.header().entry_type().is_file() {
+            continue;
+        }
+        let path = entry.path().map_err(failed)?.into_owned();
+        let filename = path
+            .strip_prefix(".")
+            .unwrap_or(&path)
+            .display()
+            .to_string();
+        let size = entry.size();
+        if outputs.len() == OUTPUTS {
+            return Err(format!("there are more than {OUTPUTS} of them"));
+        }
+        if size > OUTPUT_BYTES {
+            return Err(format!(
+                "{filename} has {size} bytes, more than {OUTPUT_BYTES}"
+            ));
+        }
+        let id = ids.mint(Prefix::File);
+        let sha256 = write(entry.take(OUTPUT_BYTES), &blobs.path(&id)).map_err(failed)?;
+        outputs.push(Output {
+            id,
+            filename,
+            size_bytes: size,
+            sha256,
+        });
+    }
+    Ok(outputs)
+}
+
+/// Writes a file durably; the hash of what was written.
+fn write(mut content: impl std::io::Read, path: &Path) -> std::io::Result<[u8; 32]> {
+    let mut file = std::fs::File::create_new(path)?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 128 * 1024];
+    loop {
+        let read = content.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&buffer[..read]);
+        std::io::Write::write_all(&mut file, &buffer[..read])?;
+    }
+    file.sync_all()?;
+    Ok(hash.finalize().into())
+}
