@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 
-use crate::{confine, port::Acceptances, reaper::Reaper, serve, wire::Stream};
+use crate::{confine, owner::Owners, port::Acceptances, reaper::Reaper, serve, wire::Stream};
 
 /// Streams in both directions together, as the host counts them too.
 const STREAMS_MAX: usize = 512;
@@ -54,6 +54,8 @@ pub fn main(members: bool) -> ExitCode {
 
 fn start(members: bool) -> io::Result<()> {
     close_strangers()?;
+    // None where there is one user, or on a kernel that cannot say: then it is not relied on.
+    let owners = members.then(Owners::open).and_then(Result::ok);
     confine::confine(members)?;
     let link = take_link()?;
     tokio::runtime::Builder::new_current_thread()
@@ -66,7 +68,7 @@ fn start(members: bool) -> io::Result<()> {
             // Now, because later a sandbox at its limit of processes may have no room for it, and
             // with one thread there is always a place to wait.
             let _ = tokio::task::spawn_blocking(|| ()).await;
-            run(link, members).await
+            run(link, members, owners).await
         }))
 }
 
@@ -96,7 +98,11 @@ fn take_link() -> io::Result<std::os::unix::net::UnixStream> {
     Ok(link)
 }
 
-async fn run(link: std::os::unix::net::UnixStream, members: bool) -> io::Result<()> {
+async fn run(
+    link: std::os::unix::net::UnixStream,
+    members: bool,
+    owners: Option<Owners>,
+) -> io::Result<()> {
     let mut config = yamux::Config::default();
     config.set_max_connection_receive_window(None);
     config.set_max_num_streams(STREAMS_MAX);
@@ -110,7 +116,7 @@ async fn run(link: std::os::unix::net::UnixStream, members: bool) -> io::Result<
     let guest = Rc::new(serve::Guest::new(
         members,
         Reaper::start()?,
-        Acceptances::new(wishes),
+        Acceptances::new(wishes, owners),
     ));
     let connection = yamux::Connection::new(socket, config, yamux::Mode::Server);
     let mut driver = Driver {

@@ -17,6 +17,7 @@ mod confine;
 mod identity;
 mod init;
 mod make_dir;
+mod owner;
 mod port;
 mod process;
 mod procfs;

@@ -1,6 +1,6 @@
 //! Loopback ports, both ways: the host dials in, or listens inside and is told who came.
 
-use std::{cell::Cell, io, rc::Rc, time::Duration};
+use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use protocol::{ErrorCode, Open, Opened, Refusal};
 use tokio::{
@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use crate::{
+    owner::Owners,
     serve::refuse,
     wire::{FromHost, LINGER, Stream, ToHost, discard, read_message},
 };
@@ -18,6 +19,9 @@ use crate::{
 /// Connections accepted and carried at a time, over all listeners. Below half of what the
 /// multiplexer takes. Further ones wait in the listeners' backlogs.
 pub const ACCEPTED_MAX: usize = 200;
+
+/// And over one that is a member's, so that a member alone cannot take all of the above.
+const MEMBERS_ACCEPTED_MAX: usize = 64;
 
 /// How long the host may take to agree to carry a connection.
 const AGREE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -28,14 +32,24 @@ const CHUNK: usize = 32 * 1024;
 /// How listeners get streams to the host.
 pub struct Acceptances {
     wishes: mpsc::Sender<oneshot::Sender<Stream>>,
-    room: std::sync::Arc<Semaphore>,
+    room: Arc<Semaphore>,
+    owners: Option<Owners>,
 }
 
 impl Acceptances {
-    pub fn new(wishes: mpsc::Sender<oneshot::Sender<Stream>>) -> Self {
+    pub fn new(wishes: mpsc::Sender<oneshot::Sender<Stream>>, owners: Option<Owners>) -> Self {
         Self {
             wishes,
-            room: std::sync::Arc::new(Semaphore::new(ACCEPTED_MAX)),
+            room: Arc::new(Semaphore::new(ACCEPTED_MAX)),
+            owners,
+        }
+    }
+
+    /// Who connected, if the connection still stands.
+    fn owner(&self, connection: &TcpStream, from: SocketAddr) -> Option<u32> {
+        match (from, connection.local_addr().ok()?) {
+            (SocketAddr::V4(from), SocketAddr::V4(to)) => self.owners.as_ref()?.of(from, to),
+            _ => None,
         }
     }
 
@@ -65,8 +79,19 @@ pub async fn dial(mut stream: Stream, port: u16) {
     }
 }
 
-/// Listens on a port until the host ends the stream.
-pub async fn listen(acceptances: &Acceptances, mut stream: Stream, port: u16, tag: String) {
+/// Listens on a port until the host ends the stream. With a user id, only to that user.
+pub async fn listen(
+    acceptances: &Acceptances,
+    mut stream: Stream,
+    port: u16,
+    tag: String,
+    uid: Option<u32>,
+) {
+    let can_say = || acceptances.owners.as_ref()?.check().ok();
+    if uid.is_some() && can_say().is_none() {
+        let message = "this kernel does not say whose a connection is";
+        return refuse(stream, Refusal::new(ErrorCode::Failed, message)).await;
+    }
     let bound = match TcpListener::bind(("127.0.0.1", port)).await {
         Ok(listener) => listener
             .local_addr()
@@ -90,21 +115,33 @@ pub async fn listen(acceptances: &Acceptances, mut stream: Stream, port: u16, ta
     }
     tokio::select! {
         () = stream.host_gone() => {}
-        () = accept(acceptances, &listener, tag.into()) => {}
+        () = accept(acceptances, &listener, tag.into(), uid) => {}
     }
 }
 
 /// Accepts while there is room. Connections outlive the listener: the task that carries one ends
 /// by itself when either side does.
-async fn accept(acceptances: &Acceptances, listener: &TcpListener, tag: Rc<str>) {
+async fn accept(acceptances: &Acceptances, listener: &TcpListener, tag: Rc<str>, uid: Option<u32>) {
+    let own_room = Arc::new(Semaphore::new(match uid {
+        Some(_) => MEMBERS_ACCEPTED_MAX,
+        None => ACCEPTED_MAX,
+    }));
     loop {
+        let Ok(own_permit) = own_room.clone().acquire_owned().await else {
+            return;
+        };
         let Ok(permit) = acceptances.room.clone().acquire_owned().await else {
             return;
         };
         match listener.accept().await {
-            Ok((connection, _)) => {
+            Ok((connection, from)) => {
+                if uid.is_some() && acceptances.owner(&connection, from) != uid {
+                    // Somebody else's port; dropping the connection refuses it.
+                    continue;
+                }
                 let wishes = acceptances.wishes.clone();
-                tokio::task::spawn_local(carry(connection, wishes, tag.clone(), permit));
+                let permits = (own_permit, permit);
+                tokio::task::spawn_local(carry(connection, wishes, tag.clone(), permits));
             }
             // Out of descriptors, or the client went away: neither ends the listener.
             Err(_) => sleep(Duration::from_millis(10)).await,
@@ -116,7 +153,7 @@ async fn carry(
     connection: TcpStream,
     wishes: mpsc::Sender<oneshot::Sender<Stream>>,
     tag: Rc<str>,
-    _permit: OwnedSemaphorePermit,
+    _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 ) {
     let Some(mut stream) = Acceptances::stream(wishes).await else {
         return;

@@ -57,7 +57,9 @@ pub async fn serve(guest: Rc<Guest>, mut stream: Stream) {
         Open::Hello { generations } => hello(&guest, stream, &generations).await,
         Open::Spawn(spec) => process::serve(&guest, stream, spec).await,
         Open::Dial { port } => port::dial(stream, port).await,
-        Open::Listen { port, tag } => port::listen(&guest.acceptances, stream, port, tag).await,
+        Open::Listen { port, tag, uid } => {
+            port::listen(&guest.acceptances, stream, port, tag, uid).await;
+        }
         Open::Unpack { dir, user } => archive::unpack(stream, dir, user).await,
         Open::Pack { paths, base, user } => archive::pack(stream, base, paths, user).await,
         Open::MakeDir { path, mode, owner } => match make_dir::make(&path, mode, owner.as_ref()) {

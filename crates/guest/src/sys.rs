@@ -1,9 +1,21 @@
 //! The one place with unsafe code: what no safe interface offers.
 #![allow(unsafe_code)]
 
-use std::{ffi::CString, os::unix::process::CommandExt as _, process::Command};
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+        unix::process::CommandExt as _,
+    },
+    process::Command,
+};
 
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use nix::{
+    errno::Errno,
+    libc,
+    sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction},
+};
 use rustix::{
     process::{Gid, Uid, chdir},
     thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
@@ -37,12 +49,61 @@ pub fn take_on(command: &mut Command, identity: Identity) {
         set_thread_res_uid(uid, uid, uid)?;
         // As the user, so that nobody begins where it could not go.
         chdir(identity.cwd.as_c_str())?;
+        keep_abstract_sockets_apart()?;
         Ok(())
     };
     // SAFETY: this runs in the child between fork and exec, where only what a signal handler may
-    // do is sound. These are four system calls made directly, without the C library and its
-    // locks; what they are given was allocated before, and nothing is freed.
+    // do is sound. These are system calls made directly, without the C library's locks; what they
+    // are given was allocated before, and nothing is freed.
     unsafe { command.pre_exec(take_on) };
+}
+
+/// Lets this process and what it starts connect to abstract unix sockets of each other only: such
+/// a socket has a name that all users of a network namespace can connect to, and no permissions.
+/// Kernels before 6.12 cannot do it (see `docs/THREATS.md`).
+fn keep_abstract_sockets_apart() -> io::Result<()> {
+    /// `struct landlock_ruleset_attr`; nothing is asked of files and ports.
+    #[repr(C)]
+    struct Ruleset {
+        files: u64,
+        ports: u64,
+        scoped: u64,
+    }
+    const SCOPE_ABSTRACT_UNIX_SOCKET: u64 = 1;
+    const NO_FLAGS: u32 = 0;
+
+    let ruleset = Ruleset {
+        files: 0,
+        ports: 0,
+        scoped: SCOPE_ABSTRACT_UNIX_SOCKET,
+    };
+    // SAFETY: the kernel reads the structure, whose layout and size are its own, during the call.
+    let made = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_create_ruleset,
+            &raw const ruleset,
+            size_of::<Ruleset>(),
+            NO_FLAGS,
+        )
+    };
+    let Ok(descriptor @ 0..) = i32::try_from(made) else {
+        return match Errno::last() {
+            Errno::ENOSYS | Errno::EOPNOTSUPP | Errno::E2BIG => Ok(()),
+            error => Err(error.into()),
+        };
+    };
+    // SAFETY: the descriptor was made above and nobody else has it.
+    let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
+    // SAFETY: the call takes two numbers.
+    let kept = unsafe {
+        libc::syscall(
+            libc::SYS_landlock_restrict_self,
+            descriptor.as_raw_fd(),
+            NO_FLAGS,
+        )
+    };
+    Errno::result(kept)?;
+    Ok(())
 }
 
 /// Makes every signal that can be caught do nothing to this process, while a program that it

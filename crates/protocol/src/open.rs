@@ -30,6 +30,10 @@ pub enum Open {
         port: u16,
         /// Comes back with every accepted connection.
         tag: String,
+        /// Takes connections of this user alone, by what the kernel says of them; only in a
+        /// sandbox of several members. Connections of others are closed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
     },
     /// Writes a tar archive below a directory. Answered with [`Opened::Ok`]; then the host sends
     /// [`crate::ArchiveFrame`]s up to `End`, and the guest answers with one `End` or `Failed`.

@@ -92,14 +92,28 @@ impl Guest {
     /// Listens on a port of the sandbox's loopback; 0 lets the guest choose. Connections arrive
     /// at [`Incoming`] with the tag.
     pub async fn listen(&self, port: u16, tag: &str) -> Result<Listening, LinkError> {
-        match self
-            .link
-            .open(&Open::Listen {
-                port,
-                tag: tag.to_owned(),
-            })
-            .await?
-        {
+        self.listen_to(port, tag, None).await
+    }
+
+    /// The same for connections of one user only, in a sandbox of several members: others find
+    /// the port closed. Refused where the kernel does not say whose a connection is.
+    pub async fn listen_for(
+        &self,
+        user: &User,
+        port: u16,
+        tag: &str,
+    ) -> Result<Listening, LinkError> {
+        self.listen_to(port, tag, Some(user.uid)).await
+    }
+
+    async fn listen_to(
+        &self,
+        port: u16,
+        tag: &str,
+        uid: Option<u32>,
+    ) -> Result<Listening, LinkError> {
+        let tag = tag.to_owned();
+        match self.link.open(&Open::Listen { port, tag, uid }).await? {
             (stream, Opened::Listening { port }) => Ok(Listening { port, stream }),
             _ => Err(LinkError::UnexpectedAnswer),
         }

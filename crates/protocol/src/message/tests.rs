@@ -31,6 +31,7 @@ fn opens() -> Vec<Open> {
         Open::Listen {
             port: 0,
             tag: "model".into(),
+            uid: Some(2000),
         },
         Open::Unpack {
             dir: "/workspace".into(),

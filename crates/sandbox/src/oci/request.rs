@@ -130,10 +130,11 @@ pub(super) const WRITABLE: [(&str, &str, u32); 4] = [
 ];
 
 /// The same where several members share the sandbox: everybody passes through, nobody sees which
-/// names there are, and each member is given directories of its own.
+/// names there are or makes any, and each member is given directories of its own. `/tmp` too:
+/// what somebody left at a name that another will use would be a way to its files.
 const WRITABLE_FOR_MEMBERS: [(&str, &str, u32); 4] = [
     ("workspace", "/workspace", 0o711),
-    ("tmp", "/tmp", 0o1733),
+    ("tmp", "/tmp", 0o711),
     ("home", "/home", 0o711),
     ("session", "/mnt/session", 0o711),
 ];
