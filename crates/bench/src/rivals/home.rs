@@ -36,7 +36,10 @@ pub struct Home {
 impl Home {
     /// A fresh one.
     pub fn new(cli: &Path, model: &str) -> Result<Home> {
-        let directory = tempfile::Builder::new().prefix("bench-").tempdir()?;
+        // A short path: sockets lie in it, and the name of one has 107 bytes at most.
+        let directory = tempfile::Builder::new()
+            .prefix("bench-")
+            .tempdir_in("/tmp")?;
         for name in ["work", "config", "tmp", "bin"] {
             fs::create_dir(directory.path().join(name))?;
         }

@@ -59,11 +59,13 @@ impl Rival for Omnigent {
         fs::write(folder.join("config.yaml"), AGENT)?;
         let address = home::address()?;
         let (url, port) = (format!("http://{address}"), address.port().to_string());
-        let cli = home.join("bin/claude");
+        let (cli, sockets) = (home.join("bin/claude"), home.join("tmp"));
         let mut environment = ENVIRONMENT
             .map(|(name, value)| (name, OsStr::new(value)))
             .to_vec();
         environment.push(("OMNIGENT_CLAUDE_PATH", cli.as_os_str()));
+        // Else below /tmp, whatever `TMPDIR` says, where they would stay.
+        environment.push(("OMNIGENT_HARNESS_TMP_PARENT", sockets.as_os_str()));
         let arguments = [
             "server",
             "--host",
