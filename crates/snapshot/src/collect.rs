@@ -173,9 +173,14 @@ fn worn(index: &Index, marked: &Marked) -> HashSet<usize> {
         .copied()
         .filter(|pack| bytes(*pack) < SMALL)
         .collect();
+    // Of the chunks alone: what surrounds them is most of a pack with one chunk, and stays so.
+    let all = |pack: usize| -> u64 {
+        let chunks = index.packs[pack].chunks.iter();
+        chunks.map(|chunk| u64::from(chunk.stored)).sum()
+    };
     let mut worn: HashSet<usize> = alive
         .iter()
-        .filter(|(pack, alive)| **alive < bytes(**pack) / 2)
+        .filter(|(pack, alive)| **alive < all(**pack) / 2)
         .map(|(pack, _)| *pack)
         .collect();
     if small.len() > SMALL_MAX {
@@ -202,6 +207,13 @@ fn rewrite(
             let here = index.find(&hash).is_some_and(|(right, _)| right == *pack);
             if here && marked.chunks.contains(&hash) {
                 let bytes = index.read(&hash, "a chunk")?;
+                if Hash::of(&bytes) != hash {
+                    let path = index.packs[*pack].pack.path();
+                    return Err(StoreError::corrupt(
+                        path,
+                        "a chunk is not what it is called",
+                    ));
+                }
                 writer.add(hash, &bytes)?;
             }
         }

@@ -18,6 +18,9 @@ pub async fn fork(
     to: &str,
 ) -> Result<(), ForkError> {
     let (source, target) = (lines.line(from)?, lines.line(to)?);
+    if from == to {
+        return Ok(());
+    }
     // In the order of their names, so that two forks in opposite directions do not wait for each
     // other behind somebody who wants a line alone.
     let (first, second) = if from < to { (from, to) } else { (to, from) };
@@ -27,9 +30,6 @@ pub async fn fork(
         let _shared = (first, second);
         let mut index = Index::load(&source)?;
         let needed = mark(&mut index, id)?;
-        if source.path == target.path {
-            return Ok(());
-        }
         target.make()?;
         for (number, opened) in index.packs.iter().enumerate() {
             if needed.packs.contains(&number) {

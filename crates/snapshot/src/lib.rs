@@ -71,6 +71,12 @@ impl Snapshots {
         })
     }
 
+    /// Refuses trees that bring more bytes of content than this. A sandbox has a disk of its own,
+    /// but what its guest sends is the word of a stranger.
+    pub fn limit_bytes(&self, bytes: u64) {
+        self.lines.set_limit(bytes);
+    }
+
     /// Saves a tree: [`protocol::TreeFrame`]s up to their `End`. Durable when it returns; when it
     /// fails or is dropped, nothing is kept.
     ///

@@ -3,12 +3,15 @@
 //! ```text
 //! header   "HOSTELPK" version flags 0000 00 [salt: 32 bytes, when it is sealed]
 //! chunks   method (0 as it is, 1 zstd) bytes [tag: 16 bytes, when it is sealed]
-//! index    for each chunk: hash, bytes here, bytes of the chunk; as a chunk itself
+//! index    for each chunk: hash, bytes here, bytes of the chunk, check; as a chunk itself
 //! footer   where the index is, its two lengths, the SHA-256 of header, index and these, "KPLETSOH"
 //! ```
 //!
-//! Chunks stand one behind the other, so an index says where each one is. A chunk is verified by
-//! its hash, everything else by the footer's: there is no byte that could change unnoticed.
+//! Chunks stand one behind the other, so an index says where each one is. A chunk's check is of
+//! the bytes that stand here, not of what they decompress to: there are bytes in a compressed
+//! chunk that decide nothing, and no byte may change unnoticed. A sealed chunk's check is its tag.
+//! Everything else is verified by the footer's hash.
+//!
 //! Sealing is AES-256-GCM with a key of this pack alone, made from the key and the salt, and the
 //! chunk's number as the nonce; so no nonce comes twice, and no chunk can change its place.
 
@@ -35,7 +38,8 @@ const SEALED: u8 = 1;
 const HEADER_LEN: usize = 16;
 const SALT_LEN: usize = 32;
 const FOOTER_LEN: usize = 8 + 4 + 4 + 32 + 8;
-const INDEX_ENTRY_LEN: usize = 32 + 4 + 4;
+const CHECK_LEN: usize = 16;
+const INDEX_ENTRY_LEN: usize = 32 + 4 + 4 + CHECK_LEN;
 
 /// The longest chunk in bytes. Those of files are shorter; a manifest with the longest paths,
 /// attributes and a file of hundreds of gigabytes fits.
@@ -56,4 +60,6 @@ pub struct Chunk {
     pub stored: u32,
     /// Bytes of the chunk itself.
     pub len: u32,
+    /// The beginning of the SHA-256 of the bytes in the pack; zeros when they are sealed.
+    check: [u8; CHECK_LEN],
 }

@@ -56,9 +56,10 @@ pub async fn save(
     let line = lines.line(name)?;
     let shared = lines.lock(name).read_owned().await;
     let (pieces, queue) = mpsc::channel(frames::QUEUE);
+    let left = lines.limit();
     let work = blocking(move || {
         let _shared = shared;
-        Saving::begin(&line, parent)?.run(Frames::new(queue))
+        Saving::begin(&line, parent, left)?.run(Frames::new(queue))
     });
     let ((), saved) = tokio::join!(frames::pump(source, pieces), work);
     saved
@@ -90,6 +91,10 @@ struct Saving {
     file: Option<File>,
     /// The last entry's path, and whether it is a directory's.
     last: Option<(Bytes, bool)>,
+    /// The last file that came in vain.
+    voided: Option<Bytes>,
+    /// Bytes of content that may still come.
+    left: u64,
     files: u64,
     bytes: u64,
     torn: u64,
@@ -102,7 +107,7 @@ struct Parent {
 }
 
 impl Saving {
-    fn begin(line: &Line, parent: Option<SnapshotId>) -> Result<Self, SaveError> {
+    fn begin(line: &Line, parent: Option<SnapshotId>, left: u64) -> Result<Self, SaveError> {
         line.make()?;
         let mut index = Index::load(line)?;
         let parent = match parent {
@@ -121,6 +126,8 @@ impl Saving {
             parts: Vec::new(),
             file: None,
             last: None,
+            voided: None,
+            left,
             files: 0,
             bytes: 0,
             torn: 0,
@@ -134,10 +141,14 @@ impl Saving {
                 FramesError::Frame(error) => SaveError::Frame(error),
             })?;
             match (frame, self.file.as_mut()) {
-                (TreeFrame::Data(bytes), Some(file)) => file.data(&bytes, &mut self.chunks)?,
+                (TreeFrame::Data(bytes), Some(file)) => {
+                    let left = self.left.checked_sub(bytes.len() as u64);
+                    self.left = left.ok_or(SaveError::TooLarge("more content than it may"))?;
+                    file.data(&bytes, &mut self.chunks)?;
+                }
                 (TreeFrame::Hole(len), Some(file)) => file.hole(len, &mut self.chunks)?,
                 (TreeFrame::FileEnd { torn }, Some(_)) => self.end_of_file(torn)?,
-                (TreeFrame::Void, Some(_)) => self.file = None,
+                (TreeFrame::Void, Some(_)) => self.void()?,
                 (TreeFrame::Entry(entry), None) => self.entry(entry)?,
                 (TreeFrame::Unchanged(unchanged), None) => self.unchanged(&unchanged)?,
                 (TreeFrame::End(end), None) => return self.end(end),
@@ -168,6 +179,16 @@ impl Saving {
         let record = file.end(&mut self.chunks)?;
         self.torn += u64::from(torn);
         self.keep(&record)
+    }
+
+    /// Forgets a file that comes again. Once: a source may not fill the disk in vain.
+    fn void(&mut self) -> Result<(), SaveError> {
+        let path = self.file.take().map(File::into_path);
+        if path == self.voided {
+            return Err(SaveError::Order("a file that comes a third time"));
+        }
+        self.voided = path;
+        Ok(())
     }
 
     fn keep(&mut self, record: &Record) -> Result<(), SaveError> {

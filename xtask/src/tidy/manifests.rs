@@ -32,7 +32,10 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "store",
         ],
     ),
-    ("bench", &["claude", "egress", "model", "sandbox", "snapshot"]),
+    (
+        "bench",
+        &["claude", "egress", "model", "sandbox", "snapshot"],
+    ),
     ("xtask", &[]),
 ];
 

@@ -14,8 +14,8 @@ use ring::{
 use zstd::bulk::Compressor;
 
 use super::{
-    CHUNK_MAX, CHUNKS_MAX, END_MAGIC, HEADER_LEN, INDEX_ENTRY_LEN, MAGIC, PARTIAL, SALT_LEN,
-    SEALED, SUFFIX, VERSION, seal,
+    CHECK_LEN, CHUNK_MAX, CHUNKS_MAX, END_MAGIC, HEADER_LEN, INDEX_ENTRY_LEN, MAGIC, PARTIAL,
+    SALT_LEN, SEALED, SUFFIX, VERSION, seal,
 };
 use crate::{StoreError, id::Hash, lines::Line};
 use seal::Seal;
@@ -153,13 +153,16 @@ impl Current {
 
     /// Seals and writes a compressed chunk of so many bytes.
     fn push(&mut self, hash: Hash, chunk: &mut Vec<u8>, len: usize) -> Result<(), StoreError> {
-        if let Some(seal) = &self.seal {
-            seal.seal(self.count, chunk);
+        let mut check = [0; CHECK_LEN];
+        match &self.seal {
+            Some(seal) => seal.seal(self.count, chunk),
+            None => check.copy_from_slice(&digest(&[chunk])[..CHECK_LEN]),
         }
         let (stored, len) = (length(chunk.len()), length(len));
         self.index.extend_from_slice(&hash.0);
         self.index.extend_from_slice(&stored.to_be_bytes());
         self.index.extend_from_slice(&len.to_be_bytes());
+        self.index.extend_from_slice(&check);
         self.count += 1;
         self.offset += u64::from(stored);
         let written = self.file.write_all(chunk);

@@ -1,6 +1,6 @@
 //! One file, while its content comes.
 
-use bytes::{Buf as _, BytesMut};
+use bytes::{Buf as _, Bytes, BytesMut};
 use protocol::Entry;
 
 use super::Chunks;
@@ -31,6 +31,10 @@ impl File {
             segments: Vec::new(),
             lists: Vec::new(),
         }
+    }
+
+    pub fn into_path(self) -> Bytes {
+        self.entry.path
     }
 
     pub fn data(&mut self, bytes: &[u8], chunks: &mut Chunks) -> Result<(), SaveError> {
@@ -75,6 +79,9 @@ impl File {
     }
 
     fn advance(&mut self, len: u64) -> Result<(), SaveError> {
+        if len == 0 {
+            return Err(SaveError::Order("nothing as a piece of a file"));
+        }
         let at = self.at.checked_add(len).filter(|at| *at <= self.size);
         self.at = at.ok_or(SaveError::Order("a file longer than it says"))?;
         Ok(())

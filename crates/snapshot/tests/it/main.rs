@@ -4,5 +4,8 @@
     reason = "a fixture that fails is a test that fails"
 )]
 
+mod damage;
 mod fixture;
+mod killed;
+mod lines;
 mod trees;

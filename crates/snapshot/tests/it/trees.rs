@@ -176,6 +176,7 @@ async fn a_source_that_makes_no_sense_is_refused_and_leaves_nothing() {
     let text = tree.0[&b"w/text"[..]].clone();
     let dir = tree.0[&b"w"[..]].clone();
     let refusal = Refusal::new(ErrorCode::Failed, "no");
+    let again = || vec![TreeFrame::Entry(text.clone()), TreeFrame::Void];
     let cases: Vec<(&str, Vec<u8>)> = vec![
         ("cut off", full[..full.len() / 2].to_vec()),
         ("no end", full[..full.len() - 60].to_vec()),
@@ -198,7 +199,15 @@ async fn a_source_that_makes_no_sense_is_refused_and_leaves_nothing() {
         ),
         (
             "long",
-            encode(&[TreeFrame::Entry(text), TreeFrame::Hole(1 << 30)]),
+            encode(&[TreeFrame::Entry(text.clone()), TreeFrame::Hole(1 << 30)]),
+        ),
+        (
+            "an empty hole",
+            encode(&[TreeFrame::Entry(text.clone()), TreeFrame::Hole(0)]),
+        ),
+        (
+            "in vain for ever",
+            encode(&[again(), again(), again()].concat()),
         ),
         ("failed", encode(&[TreeFrame::Failed(refusal)])),
     ];
@@ -250,4 +259,18 @@ async fn a_snapshot_that_is_not_there_is_an_error() {
         let refused = store.save(name, None, &sample().full()).await;
         assert!(refused.is_err(), "{name:?} is a line");
     }
+}
+
+#[tokio::test]
+async fn more_content_than_allowed_is_refused() {
+    let (store, tree) = (Store::new(None), sample());
+    let content = 3_000_000 + 100_000 + 1000 + 4 + 1;
+    store.snapshots.limit_bytes(content - 1);
+    let refused = store.save("one", None, &tree.full()).await;
+    assert!(
+        matches!(refused, Err(SaveError::TooLarge(_))),
+        "{refused:?}"
+    );
+    store.snapshots.limit_bytes(content);
+    assert!(store.save("one", None, &tree.full()).await.is_ok());
 }
