@@ -275,6 +275,7 @@ fn sessions(
             launch: session::start::Limits {
                 max_turns: None,
                 max_retries: 0,
+                own_work: false,
             },
             max_sandboxes: 1,
             start_timeout: std::time::Duration::from_secs(60),
