@@ -87,14 +87,17 @@ struct State {
 }
 
 impl Session {
-    pub(crate) async fn create(client: Client, agent: &Agent) -> Session {
+    pub(crate) async fn create(client: Client, agent: &Agent, more: &Value) -> Session {
         let made = json!({"name": "tester", "model": agent.model, "tools": agent.tools});
         let agent = client.post("/v1/agents", &made).await.ok();
         let environment = client
             .post("/v1/environments", &json!({"name": "test"}))
             .await
             .ok();
-        let wanted = json!({"agent": agent["id"], "environment_id": environment["id"]});
+        let mut wanted = json!({"agent": agent["id"], "environment_id": environment["id"]});
+        for (key, value) in more.as_object().into_iter().flatten() {
+            wanted[key] = value.clone();
+        }
         let made = client.post("/v1/sessions", &wanted).await.ok();
         let id = made["id"].as_str().unwrap().to_owned();
         let watch = Watch::new(client.clone(), &id);

@@ -67,7 +67,12 @@ impl World {
 
     /// A new session with this agent.
     pub async fn session(&self, agent: &Agent) -> Arc<Session> {
-        let session = Arc::new(Session::create(self.client.clone(), agent).await);
+        self.session_with(agent, &Value::Null).await
+    }
+
+    /// A new session with this agent and these fields of its own.
+    pub async fn session_with(&self, agent: &Agent, more: &Value) -> Arc<Session> {
+        let session = Arc::new(Session::create(self.client.clone(), agent, more).await);
         self.sessions.lock().unwrap().push(session.clone());
         session
     }

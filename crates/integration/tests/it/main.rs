@@ -12,6 +12,7 @@ mod faults;
 mod host;
 mod limits;
 mod model;
+mod money;
 mod readers;
 mod rootless;
 mod secrets;

@@ -28,6 +28,8 @@ impl State {
         let Some(prompt) = self.queue.pop_front() else {
             return;
         };
+        // A budget that refused in the last turn may be another day's now; it says so again if not.
+        self.budget_reached = false;
         if !self.started {
             self.started = true;
             out.effects.push(Effect::Start { interrupted: false });
