@@ -22,6 +22,7 @@ mod port;
 mod process;
 mod procfs;
 mod reaper;
+mod remove_dir;
 mod serve;
 mod stats;
 mod supervise;

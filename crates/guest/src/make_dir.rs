@@ -30,21 +30,18 @@ const DIRECTORY: OFlags = OFlags::DIRECTORY
 /// belongs to somebody else.
 pub fn make(path: &str, mode: u32, owner: Option<&User>) -> Result<(), Refusal> {
     let place = Place::new(mode, owner);
-    let mut parts = parts(Path::new(path), mode)?;
+    if mode & !MODE_MASK != 0 {
+        let message = format!("{mode:o} is no mode of a directory");
+        return Err(Refusal::new(ErrorCode::BadRequest, message));
+    }
+    let mut parts = parts(Path::new(path))?;
     let Some(last) = parts.pop() else {
         return Err(Refusal::new(
             ErrorCode::BadRequest,
             "the root is there already",
         ));
     };
-    let failed = |error: io::Error| {
-        let code = match error.kind() {
-            io::ErrorKind::PermissionDenied => ErrorCode::Denied,
-            io::ErrorKind::NotADirectory => ErrorCode::BadDirectory,
-            _ => ErrorCode::Failed,
-        };
-        Refusal::new(code, format!("making the directory {path}: {error}"))
-    };
+    let failed = |error: io::Error| refused("making", path, error);
     let mut at = rustix::fs::open("/", DIRECTORY | OFlags::PATH, Mode::empty())
         .map_err(|error| failed(error.into()))?;
     for part in parts {
@@ -53,12 +50,19 @@ pub fn make(path: &str, mode: u32, owner: Option<&User>) -> Result<(), Refusal> 
     place.settle(&at, last).map_err(failed)
 }
 
+/// Why the host's wish for a directory is not fulfilled.
+pub fn refused(doing: &str, path: &str, error: io::Error) -> Refusal {
+    let code = match error.kind() {
+        io::ErrorKind::PermissionDenied => ErrorCode::Denied,
+        io::ErrorKind::NotADirectory => ErrorCode::BadDirectory,
+        _ => ErrorCode::Failed,
+    };
+    Refusal::new(code, format!("{doing} the directory {path}: {error}"))
+}
+
 /// The names on the way to a directory.
-fn parts(path: &Path, mode: u32) -> Result<Vec<&std::ffi::OsStr>, Refusal> {
+pub fn parts(path: &Path) -> Result<Vec<&std::ffi::OsStr>, Refusal> {
     let bad = |message: String| Refusal::new(ErrorCode::BadRequest, message);
-    if mode & !MODE_MASK != 0 {
-        return Err(bad(format!("{mode:o} is no mode of a directory")));
-    }
     let mut components = path.components();
     if components.next() != Some(Component::RootDir) {
         return Err(bad(format!("{} is not absolute", path.display())));

@@ -5,8 +5,8 @@ use std::{cell::Cell, rc::Rc};
 use protocol::{ErrorCode, GENERATION, Hello, Open, Opened, Refusal};
 
 use crate::{
-    archive, identity, make_dir, port, port::Acceptances, process, reaper::Reaper, stats::Clock,
-    tree, wire::Stream,
+    archive, identity, make_dir, port, port::Acceptances, process, reaper::Reaper, remove_dir,
+    stats::Clock, tree, wire::Stream,
 };
 
 /// What the streams of one guest share.
@@ -66,6 +66,13 @@ pub async fn serve(guest: Rc<Guest>, mut stream: Stream) {
             Ok(()) => reply(stream, Opened::Ok).await,
             Err(refusal) => refuse(stream, refusal).await,
         },
+        Open::RemoveDir { path } => {
+            let removed = tokio::task::spawn_blocking(move || remove_dir::remove(&path)).await;
+            match removed.unwrap_or_else(|error| Err(failed(format!("removing: {error}")))) {
+                Ok(()) => reply(stream, Opened::Ok).await,
+                Err(refusal) => refuse(stream, refusal).await,
+            }
+        }
         Open::Save {
             roots,
             since_ns,

@@ -130,8 +130,18 @@ pub fn decode_opened(body: &[u8]) -> Result<Opened, MessageError> {
     serde_json::from_slice(body).map_err(MessageError::Json)
 }
 
-const KNOWN: [&str; 11] = [
-    "hello", "spawn", "dial", "listen", "unpack", "pack", "make_dir", "save", "restore", "stats",
+const KNOWN: [&str; 12] = [
+    "hello",
+    "spawn",
+    "dial",
+    "listen",
+    "unpack",
+    "pack",
+    "make_dir",
+    "remove_dir",
+    "save",
+    "restore",
+    "stats",
     "accepted",
 ];
 

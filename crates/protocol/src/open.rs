@@ -75,6 +75,15 @@ pub enum Open {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         owner: Option<User>,
     },
+    /// Removes a directory with everything below it. Answered with [`Opened::Ok`], after which the
+    /// stream is closed. One that is not there is removed already.
+    ///
+    /// No symbolic link is followed. It is done as the guest itself, so where a sandbox has several
+    /// members the directory may be any of theirs; whatever still writes there must have ended.
+    RemoveDir {
+        /// An absolute path inside.
+        path: String,
+    },
     /// Reads file trees. Answered with [`Opened::Ok`]; then the guest sends [`crate::TreeFrame`]s
     /// up to `End` or `Failed`.
     ///

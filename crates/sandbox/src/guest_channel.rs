@@ -135,6 +135,13 @@ impl Guest {
         self.link.open_ok(&open).await.map(drop)
     }
 
+    /// Removes a directory inside with everything below it; see [`Open::RemoveDir`].
+    pub async fn remove_dir(&self, path: &str) -> Result<(), LinkError> {
+        let path = path.to_owned();
+        let open = Open::RemoveDir { path };
+        self.link.open_ok(&open).await.map(drop)
+    }
+
     /// Writes a tar archive below a directory inside. Ends when everything is written. In a
     /// sandbox of several members it is written as `user`, whose the files become.
     pub async fn unpack(

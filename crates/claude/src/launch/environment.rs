@@ -51,6 +51,8 @@ pub(super) fn environment(launch: &Launch) -> Vec<(String, String)> {
     set("PWD", &paths.cwd.to_string_lossy());
     set("CLAUDE_CONFIG_DIR", &paths.config_dir.to_string_lossy());
     set("CLAUDE_CODE_TMPDIR", &paths.tmp_dir.to_string_lossy());
+    // Its tools, too: where several sessions share a sandbox, /tmp itself is closed to all.
+    set("TMPDIR", &paths.tmp_dir.to_string_lossy());
     set("ANTHROPIC_BASE_URL", &launch.model_url);
     set("ANTHROPIC_API_KEY", &launch.placeholder_key);
     set("CLAUDE_CODE_MAX_RETRIES", &launch.max_retries.to_string());

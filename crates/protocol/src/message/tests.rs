@@ -47,6 +47,9 @@ fn opens() -> Vec<Open> {
             mode: 0o700,
             owner: Some(user()),
         },
+        Open::RemoveDir {
+            path: "/home/one".into(),
+        },
         Open::Save {
             roots: vec!["/workspace".into()],
             since_ns: 1,

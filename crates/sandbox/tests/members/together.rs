@@ -5,7 +5,7 @@ use sandbox::{
     MEMBERS_GROUP,
     guest_channel::{ProcessSpec, User, WindowSize},
 };
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::house::{House, drain, soon};
 
@@ -175,5 +175,95 @@ async fn terminals_and_standard_streams_can_be_opened_by_name() {
     let done = drain(output).await;
     let lines: Vec<&str> = done.text.split_whitespace().collect();
     assert_eq!(lines, ["here", "there", "2000", "620"]);
+    house.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_member_left_can_be_cleared_away_and_its_place_given_to_another() {
+    let Some(house) = House::new().await else {
+        return;
+    };
+    let (ann, bob) = (house.member(0).await, house.member(1).await);
+    house.out(&bob, "echo kept > ~/file").await;
+    let script = "cd ~ && mkdir -p a/b/c && touch a/b/c/file && ln -s /home/m1 a/link && chmod 1777 a \
+                  && mkfifo a/b/pipe && mkdir locked && touch locked/file && chmod 0 locked \
+                  && perl -e 'for (1..3000) { mkdir \"d\"; chdir \"d\" or die }'";
+    house.out(&ann, script).await;
+    let refused = house
+        .guest
+        .make_dir(&ann.home, 0o700, Some(bob.user.clone()));
+    assert!(refused.await.is_err(), "it is still ann's");
+    for _ in 0..2 {
+        soon(house.guest.remove_dir(&ann.home)).await.unwrap();
+    }
+    soon(
+        house
+            .guest
+            .make_dir(&ann.home, 0o700, Some(bob.user.clone())),
+    )
+    .await
+    .unwrap();
+    let seen = house.out(&bob, "ls -A /home/m0; cat ~/file").await;
+    assert_eq!(seen, "kept");
+    // A link of bob's does not lead there.
+    house.out(&bob, "ln -s /home/m0 ~/link").await;
+    assert!(house.guest.remove_dir("/home/m1/link").await.is_err());
+    house.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_saved_tree_belongs_to_the_member_it_is_restored_for() {
+    let Some(house) = House::new().await else {
+        return;
+    };
+    let (ann, bob) = (house.member(0).await, house.member(1).await);
+    let shared = User {
+        uid: 0,
+        gid: MEMBERS_GROUP,
+        groups: Vec::new(),
+    };
+    house
+        .guest
+        .make_dir("/workspace/shared", 0o2770, Some(shared))
+        .await
+        .unwrap();
+    let script = "echo text > ~/file && chmod 640 ~/file && mkdir ~/d && ln -s /home/m1 ~/link \
+                  && echo secret > /workspace/shared/x";
+    house.out(&ann, script).await;
+    house.out(&bob, "echo secret > ~/private").await;
+    let roots = vec![ann.home.clone()];
+    let saved = house.guest.save(roots.clone(), 0, Some(ann.user.clone()));
+    let mut saved = saved.await.unwrap();
+    let mut tree = Vec::new();
+    soon(saved.read_to_end(&mut tree)).await.unwrap();
+    assert!(!String::from_utf8_lossy(&tree).contains("secret"));
+    // Bob cannot be made to save what is ann's.
+    let stolen = house.guest.save(roots.clone(), 0, Some(bob.user.clone()));
+    let mut other = Vec::new();
+    if let Ok(mut stolen) = stolen.await {
+        let _ = soon(stolen.read_to_end(&mut other)).await;
+    }
+    assert!(!String::from_utf8_lossy(&other).contains("text"));
+    // The session comes back as another user of another sandbox, under the same name.
+    soon(house.guest.remove_dir(&ann.home)).await.unwrap();
+    let cat = house.member(2).await;
+    house
+        .guest
+        .make_dir(&ann.home, 0o700, Some(cat.user.clone()))
+        .await
+        .unwrap();
+    let mut restored = house
+        .guest
+        .restore(roots, Some(cat.user.clone()))
+        .await
+        .unwrap();
+    restored.write_all(&tree).await.unwrap();
+    soon(restored.read(&mut [0; 64])).await.unwrap();
+    let script = "cd /home/m0 && cat file && stat -c '%u %g %a' . file d && readlink link";
+    let seen = house.out(&cat, script).await;
+    assert_eq!(
+        seen,
+        "text\n2002 2002 700\n2002 2002 640\n2002 2002 700\n/home/m1"
+    );
     house.leave().await;
 }

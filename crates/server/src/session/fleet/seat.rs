@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use sandbox::guest_channel::{
-    GuestIo, LinkError, Listening, Packed, Process, ProcessSpec, SpawnError,
+    Guest, GuestIo, LinkError, Listening, Packed, Process, ProcessSpec, SpawnError,
 };
 use sandbox::{Footprint, GroupLimits};
 
@@ -41,8 +41,8 @@ impl Seat {
         let model = format!("{}.{}", place::MODEL, place.seat);
         let proxy = format!("{}.{}", place::PROXY, place.seat);
         let listening = tokio::try_join!(
-            guest.listen(place.model_port, &model),
-            guest.listen(place.proxy_port, &proxy)
+            listen(guest, &place, place.model_port, &model),
+            listen(guest, &place, place.proxy_port, &proxy)
         );
         let listening =
             listening.map_err(|error| Ended::step("listen inside the sandbox", &error, true))?;
@@ -68,6 +68,8 @@ impl Seat {
             let mut own = self.place.roots();
             own.push(self.place.tmp.clone());
             for path in own {
+                // Left by the session's last seat in this sandbox, which was another user.
+                guest.remove_dir(&path).await.map_err(failed)?;
                 let made = guest.make_dir(&path, 0o700, Some(user.clone()));
                 made.await.map_err(failed)?;
             }
@@ -252,6 +254,19 @@ impl Seat {
 /// The name of the control group of a seat among others.
 pub(super) fn group(seat: u32) -> String {
     format!("seat-{seat}")
+}
+
+/// Listens for the seat's own user, where there are others.
+async fn listen(
+    guest: &Guest,
+    place: &Place,
+    port: u16,
+    tag: &str,
+) -> Result<Listening, LinkError> {
+    match &place.user {
+        Some(user) => guest.listen_for(user, port, tag).await,
+        None => guest.listen(port, tag).await,
+    }
 }
 
 impl Drop for Seat {
