@@ -26,7 +26,8 @@ fn hex(bytes: &[u8], f: &mut fmt::Formatter<'_>) -> fmt::Result {
     bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
 }
 
-/// A snapshot's name: 64 hexadecimal digits. It is the hash of the snapshot's root, and unique.
+/// A snapshot's name: 64 hexadecimal digits. It is the hash of the snapshot's root, and unique: two
+/// saves have the same one only when the second found nothing changed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SnapshotId(pub(crate) Hash);
 

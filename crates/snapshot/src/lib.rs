@@ -78,7 +78,8 @@ impl Snapshots {
     }
 
     /// Saves a tree: [`protocol::TreeFrame`]s up to their `End`. Durable when it returns; when it
-    /// fails or is dropped, nothing is kept.
+    /// fails or is dropped, nothing is kept. When the tree is the parent's, nothing is written,
+    /// and the answer is the parent.
     ///
     /// What the source calls unchanged is taken from the parent, a snapshot of the same line.
     /// When the parent does not have it, the answer is [`SaveError::NeedFull`], and the caller

@@ -29,7 +29,7 @@ use part::Part;
 /// What was saved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Saved {
-    /// The snapshot's name.
+    /// The snapshot's name; the parent's, when nothing has changed since.
     pub id: SnapshotId,
     /// Plain files in it.
     pub files: u64,
@@ -102,6 +102,8 @@ struct Saving {
 
 /// The parent's records, as far as they are not passed.
 struct Parent {
+    id: SnapshotId,
+    root: Root,
     records: Records,
     next: Option<Peek>,
 }
@@ -113,9 +115,14 @@ impl Saving {
         let parent = match parent {
             None => None,
             Some(id) => {
-                let (_, mut records) = Records::open(&mut index, id)?;
+                let (root, mut records) = Records::open(&mut index, id)?;
                 let next = records.next(&mut index)?;
-                Some(Parent { records, next })
+                Some(Parent {
+                    id,
+                    root,
+                    records,
+                    next,
+                })
             }
         };
         let writer = Writer::new(line)?;
@@ -280,26 +287,36 @@ impl Saving {
         if !self.part.is_empty() {
             self.end_of_part()?;
         }
-        let mut salt = [0; 16];
-        SystemRandom::new()
-            .fill(&mut salt)
-            .map_err(|_| StoreError::Aborted)?;
-        let root = Root {
-            salt,
-            files: self.files,
-            bytes: self.bytes,
-            parts: self.parts,
+        let (id, written) = match self.parent {
+            // A tree that is the parent's is the parent.
+            Some(parent) if parent.root.parts == self.parts => (parent.id, 0),
+            _ => {
+                let root = Root {
+                    salt: salt()?,
+                    files: self.files,
+                    bytes: self.bytes,
+                    parts: self.parts,
+                };
+                let id = SnapshotId(self.chunks.put(&root.to_bytes())?);
+                (id, self.chunks.writer.finish()?)
+            }
         };
-        let id = SnapshotId(self.chunks.put(&root.to_bytes())?);
         Ok(Saved {
             id,
             files: self.files,
             bytes: self.bytes,
-            written: self.chunks.writer.finish()?,
+            written,
             since_ns: end.since_ns,
             skipped: end.skipped,
             torn: self.torn,
             example: end.example,
         })
     }
+}
+
+fn salt() -> Result<[u8; 16], StoreError> {
+    let mut salt = [0; 16];
+    let filled = SystemRandom::new().fill(&mut salt);
+    filled.map_err(|_| StoreError::Aborted)?;
+    Ok(salt)
 }

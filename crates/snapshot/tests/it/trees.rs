@@ -79,13 +79,16 @@ async fn what_did_not_change_is_not_written_again() {
     );
     assert_eq!(store.restore("one", &second.id).await.unwrap(), tree);
     assert_eq!(store.restore("one", &first.id).await.unwrap(), before);
-    // The same content once more, all of it sent: only what names it is new.
+    // The same content once more, all of it sent: nothing is new, and nothing is written.
     let again = store
         .save("one", Some(&second.id), &tree.full())
         .await
         .unwrap();
-    assert!(again.written < 8 * 1024, "{} bytes", again.written);
-    assert_ne!(again.id, second.id);
+    assert_eq!((again.written, again.id, again.files), (0, second.id, 1000));
+    // Without a parent, only what names it is new.
+    let fresh = store.save("one", None, &tree.full()).await.unwrap();
+    assert!(fresh.written < 8 * 1024, "{} bytes", fresh.written);
+    assert_ne!(fresh.id, second.id);
 }
 
 #[tokio::test]
