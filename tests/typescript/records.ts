@@ -48,6 +48,33 @@ export function records(connect: (options?: object) => Anthropic): void {
     await assert.rejects(client.beta.sessions.retrieve(second.id), Anthropic.NotFoundError);
   });
 
+  test('hosting of an environment is resolved, merged, reset and refused by its place', async () => {
+    const client = connect();
+    const config = (hosting: object | null): any => ({ config: { type: 'cloud', hosting } });
+    const given = { pattern: 'shared', idle_timeout: '15m', resources: { memory: '512MiB' } };
+    const environment: any = await client.beta.environments.create({ name: 'h', ...config(given) });
+    const { pattern, idle_timeout, max_sessions, resources } = environment.config.hosting;
+    assert.deepEqual([pattern, idle_timeout, max_sessions, resources.memory], ['shared', 900, 8, 536_870_912]);
+    const changed: any = await client.beta.environments.update(environment.id, config({ max_sessions: 2 }));
+    assert.deepEqual([changed.config.hosting.max_sessions, changed.config.hosting.idle_timeout], [2, 900]);
+    const reset: any = await client.beta.environments.update(environment.id, config(null));
+    assert.equal(reset.config.hosting.pattern, 'hybrid');
+    await assert.rejects(client.beta.environments.create({ name: 'h', ...config({ pool: { min: 2 } }) }), (error) => {
+      assert.ok(error instanceof Anthropic.BadRequestError);
+      assert.match(error.message, /config\.hosting\.pool\.min/);
+      return true;
+    });
+  });
+
+  test('an agent has a daily limit', async () => {
+    const client = connect();
+    const limits = { max_cost_per_day: { amount: '500', currency: 'USD' } };
+    const agent: any = await client.beta.agents.create({ name: 'l', model: MODEL, limits } as any);
+    assert.deepEqual(agent.limits, limits);
+    const free: any = await client.beta.agents.update(agent.id, { version: 1, limits: null } as any);
+    assert.equal(free.limits, null);
+  });
+
   test('models are listed and retrieved', async () => {
     const client = connect();
     const models = await all(client.beta.models.list());

@@ -92,6 +92,35 @@ export function sessions(connect: (options?: object) => Anthropic): void {
     assert.deepEqual(texts(await turn(client, session.id, say('again'))), ['again']);
   });
 
+  test('results of an ephemeral session are its files', async () => {
+    const client = connect();
+    const hosted: any = { name: 'e', config: { type: 'cloud', hosting: { pattern: 'ephemeral' } } };
+    const environment = await client.beta.environments.create(hosted);
+    const { agent } = await newSession(client);
+    const session = await client.beta.sessions.create({ agent: agent.id, environment_id: environment.id });
+    const stream = await client.beta.sessions.events.stream(session.id);
+    const make = shell('echo -n result > /mnt/session/outputs/r.txt');
+    await client.beta.sessions.events.send(session.id, { events: [message(make, say('done'))] });
+    await until(stream, (events) => events.at(-1)?.type === 'session.status_terminated');
+    const [file, ...more] = await all(client.beta.files.list({ scope_id: session.id }));
+    assert.deepEqual([file!.filename, file!.scope?.id, more], ['r.txt', session.id, []]);
+    assert.equal(await (await client.beta.files.download(file!.id)).text(), 'result');
+    assert.equal((await client.beta.files.delete(file!.id)).type, 'file_deleted');
+  });
+
+  test('a fork goes on from its point and apart', async () => {
+    const client = connect();
+    const { session } = await newSession(client);
+    const first = await turn(client, session.id, say('first'));
+    await turn(client, session.id, say('second'));
+    const body = { event_id: first.at(-1)!.id };
+    const fork = await client.post<typeof session>(`/v1/sessions/${session.id}/fork`, { body });
+    assert.deepEqual(texts(await turn(client, fork.id, say('mine'))), ['mine']);
+    const said = async (id: string) => texts(await all(client.beta.sessions.events.list(id)));
+    assert.deepEqual(await said(fork.id), ['first', 'mine']);
+    assert.deepEqual(await said(session.id), ['first', 'second']);
+  });
+
   test('two clients see the same events', async () => {
     const [one, other] = [connect(), connect()];
     const { session } = await newSession(one);
