@@ -48,6 +48,9 @@ pub struct Config {
     /// A file that holds the key with which callers come in. The variable `HOSTEL_API_KEY` goes
     /// before it. With neither, a key is made at the first start and shown once.
     pub api_key_file: Option<PathBuf>,
+    /// A file that holds the key with which snapshots are sealed: 64 hexadecimal digits. Without it they
+    /// are not sealed. What was sealed needs the key for ever.
+    pub snapshot_key_file: Option<PathBuf>,
     /// The model API.
     pub model: Model,
     /// What tokens cost.
@@ -76,6 +79,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 8700)),
             shutdown_timeout_ms: 10_000,
             api_key_file: None,
+            snapshot_key_file: None,
             model: Model::default(),
             prices: Prices::default(),
             budgets: Budgets::default(),
@@ -129,6 +133,7 @@ pub const SETTINGS: &[Setting] = &[
         Form::Number,
     ),
     setting("api_key_file", "HOSTEL_API_KEY_FILE", Form::Text),
+    setting("snapshot_key_file", "HOSTEL_SNAPSHOT_KEY_FILE", Form::Text),
     setting("model.base_url", "ANTHROPIC_BASE_URL", Form::Text),
     setting(
         "model.api_key_file",

@@ -45,6 +45,24 @@ pub enum WireError {
     /// The snapshots cannot be read.
     #[error("cannot open the snapshots")]
     Snapshots(#[source] snapshot::OpenError),
+    /// The key of the snapshots cannot be read.
+    #[error("cannot read the key of the snapshots from {}", .path.display())]
+    SnapshotKeyFile {
+        /// Which.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The key of the snapshots is not one.
+    #[error(
+        "{} does not hold 64 hexadecimal digits; make a key with `openssl rand -hex 32`",
+        .path.display()
+    )]
+    SnapshotKey {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// The installed CLI versions cannot be read.
     #[error("cannot open the store of claude versions")]
     Versions(#[source] claude::versions::StoreError),
@@ -115,7 +133,9 @@ pub async fn parts(config: &Config) -> Result<Parts, WireError> {
     let settings = settings(config)?;
     let ledger = ledger(config, &store, &ids, &clock);
     let egress = egress(config, &ledger)?;
-    let snapshots = Snapshots::open(data.join("snapshots"), None).map_err(WireError::Snapshots)?;
+    let key = config.snapshot_key_file.as_deref().map(snapshot_key);
+    let snapshots = Snapshots::open(data.join("snapshots"), key.transpose()?);
+    let snapshots = snapshots.map_err(WireError::Snapshots)?;
     let keeper = Keeper::new(snapshots, blobs.clone(), ids.clone());
     let provider = Arc::new(provider(config, data).await?);
     let parts = session::Parts {
@@ -139,6 +159,27 @@ pub async fn parts(config: &Config) -> Result<Parts, WireError> {
         ids,
         ping: PING,
     })
+}
+
+fn snapshot_key(path: &Path) -> Result<snapshot::Key, WireError> {
+    let text = std::fs::read_to_string(path).map_err(|source| WireError::SnapshotKeyFile {
+        path: path.to_owned(),
+        source,
+    })?;
+    let digits = text.trim();
+    let byte = |at: usize| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok();
+    let mut key = [0; 32];
+    for (at, place) in key.iter_mut().enumerate() {
+        *place = byte(at).ok_or_else(|| WireError::SnapshotKey {
+            path: path.to_owned(),
+        })?;
+    }
+    match digits.len() {
+        64 => Ok(snapshot::Key::new(key)),
+        _ => Err(WireError::SnapshotKey {
+            path: path.to_owned(),
+        }),
+    }
 }
 
 async fn open_store(data: PathBuf) -> Result<Store, WireError> {
@@ -280,5 +321,30 @@ impl egress::Credentials for ModelKey {
             .as_ref()
             .map(|key| egress::Secret::new(key.expose()))
             .ok_or(CredentialError::Missing)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_of_snapshots_is_64_digits_and_nothing_else() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let read = |text: &str| {
+            std::fs::write(file.path(), text).unwrap();
+            snapshot_key(file.path())
+        };
+        assert!(read(&format!("{}\n", "0f".repeat(32))).is_ok());
+        for wrong in [
+            "",
+            "0f",
+            &"0g".repeat(32),
+            &"0f".repeat(33),
+            &"é".repeat(32),
+        ] {
+            let error = read(wrong).unwrap_err().to_string();
+            assert!(error.contains("openssl rand"), "{wrong}: {error}");
+        }
     }
 }

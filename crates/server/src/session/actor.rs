@@ -225,7 +225,9 @@ impl Actor {
             () = inner.shutdown.cancelled() => Err(End::Drain),
             Some(request) = inbox.recv() => self.request(request).await,
             () = bell.heard() => self.clients().await,
-            () = book.refused.notified() => self.input(Input::BudgetReached).await,
+            () = book.refused.notified() => {
+                self.input(Input::BudgetReached(book.refusal())).await
+            }
             news = next_news(&mut self.live) => self.news(news).await,
             () = inner.fleet.pressed(), if yields => self.pressed().await,
             () = tokio::time::sleep_until(deadline) => self.overdue().await,

@@ -4,8 +4,8 @@
 //! The same holds for results. Whatever lies on disk without a row is nobody's.
 
 use std::io::Read as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use api::id::Prefix;
 use chrono::{DateTime, Utc};
@@ -21,8 +21,8 @@ use super::runner::with_causes;
 use crate::blobs::Blobs;
 use crate::ids::Ids;
 
-/// Snapshots of a session that are kept; older ones go, unless a fork has them. Enough to fork from
-/// any of the last turns.
+/// Snapshots of a session that are kept; when there are twice as many, the older half goes. Enough to
+/// fork from any of the last turns.
 const SNAPSHOTS: usize = 16;
 /// Results of one task. What lies there beyond that is not kept, and the session is told.
 const OUTPUTS: usize = 1000;
@@ -112,29 +112,27 @@ impl Keeper {
         }
     }
 
-    /// Forgets old snapshots, in the background: nobody waits for room on a disk.
-    pub(super) fn tidy(&self, inner: &Arc<Inner>, session: &str) {
-        let (inner, session) = (inner.clone(), session.to_owned());
-        let snapshots = self.snapshots.clone();
-        inner.tasks.clone().spawn(async move {
-            let rows = match inner.store.snapshots().list(&session).await {
-                Ok(rows) if rows.len() > SNAPSHOTS => rows,
-                _ => return,
-            };
-            let kept = &rows[rows.len() - SNAPSHOTS..];
-            let keep: Vec<String> = kept.iter().map(|row| row.snapshot.id.clone()).collect();
-            let live: Vec<SnapshotId> = keep.iter().filter_map(|id| id.parse().ok()).collect();
-            if inner.store.snapshots().prune(&session, keep).await.is_err() {
-                return;
-            }
-            if let Err(error) = snapshots.collect(&session, &live).await {
-                tracing::warn!(
-                    session.id = session,
-                    error = &error as &dyn std::error::Error,
-                    "cannot collect old snapshots of session {session}"
-                );
-            }
-        });
+    /// Forgets old snapshots. For the session's owner between two saves: a save that ends in between
+    /// would be collected before its row is written.
+    pub(super) async fn tidy(&self, inner: &Inner, session: &str) {
+        let rows = match inner.store.snapshots().list(session).await {
+            // Not at each save: to collect costs as much as several of them.
+            Ok(rows) if rows.len() > 2 * SNAPSHOTS => rows,
+            _ => return,
+        };
+        let kept = &rows[rows.len() - SNAPSHOTS..];
+        let keep: Vec<String> = kept.iter().map(|row| row.snapshot.id.clone()).collect();
+        let live: Vec<SnapshotId> = keep.iter().filter_map(|id| id.parse().ok()).collect();
+        if inner.store.snapshots().prune(session, keep).await.is_err() {
+            return;
+        }
+        if let Err(error) = self.snapshots.collect(session, &live).await {
+            tracing::warn!(
+                session.id = session,
+                error = &error as &dyn std::error::Error,
+                "cannot collect old snapshots of session {session}"
+            );
+        }
     }
 
     /// Makes results files of the session.
@@ -228,7 +226,9 @@ impl Keeping {
 /// Writes each regular file of an archive to a file of its own.
 fn unpack(tar: impl std::io::Read, blobs: &Blobs, ids: &Ids) -> Result<Vec<Output>, String> {
     let failed = |error: std::io::Error| with_causes(&error);
-    std::fs::create_dir_all(blobs.dir()).map_err(failed)?;
+    let mut make = std::fs::DirBuilder::new();
+    make.recursive(true).mode(0o700);
+    make.create(blobs.dir()).map_err(failed)?;
     let mut outputs = Vec::new();
     let mut archive = tar::Archive::new(tar);
     for entry in archive.entries().map_err(failed)? {
@@ -260,6 +260,9 @@ fn unpack(tar: impl std::io::Read, blobs: &Blobs, ids: &Ids) -> Result<Vec<Outpu
             sha256,
         });
     }
+    // The names, too, are to survive a power cut.
+    let directory = std::fs::File::open(blobs.dir()).map_err(failed)?;
+    directory.sync_all().map_err(failed)?;
     Ok(outputs)
 }
 

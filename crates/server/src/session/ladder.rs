@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   live ──idle for a moment, nothing owed──▶ frozen ──idle_timeout──▶ saved (no sandbox)
+//!                                               └─ its memory is swapped out where there is swap
 //!     ▲ ◀───────── the next message ─────────────┘                        │
 //!     └──────────────────────────── the next message ────────────────────┘
 //! ```
@@ -15,6 +16,10 @@ use api::environment::hosting::{Hosting, Pattern};
 
 /// How long after something that ran besides claude the seat is looked at again.
 const AGAIN: Duration = Duration::from_secs(30);
+
+/// How long a session is frozen before its memory is taken. One that is thawed sooner would only have
+/// to read it again.
+const RECLAIM: Duration = Duration::from_secs(30);
 
 /// What an environment says about sessions that rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +46,8 @@ pub struct Standing {
     pub owes: bool,
     /// Whether it is frozen.
     pub frozen: bool,
+    /// Whether its memory was taken since.
+    pub reclaimed: bool,
     /// How long ago it was last put to rest since it became idle, with or without success.
     pub tried: Option<Duration>,
     /// How old the sandbox is.
@@ -54,6 +61,8 @@ pub struct Standing {
 pub enum Step {
     /// Freeze it.
     Park,
+    /// Take the memory of a frozen one.
+    Reclaim,
     /// Save it and give its seat back.
     Save,
     /// Give its seat back because the sandbox is too old, and take another.
@@ -96,8 +105,15 @@ impl Rules {
             None => due(Some(self.freeze_after).filter(|_| parks), at.idle),
             Some(tried) => due(Some(AGAIN).filter(|_| parks), tried),
         };
-        match park {
-            Some(()) => Ok(Step::Park),
+        if park.is_some() {
+            return Ok(Step::Park);
+        }
+        let reclaims = at.frozen && !at.reclaimed;
+        match due(
+            Some(RECLAIM).filter(|_| reclaims),
+            at.tried.unwrap_or_default(),
+        ) {
+            Some(()) => Ok(Step::Reclaim),
             None => Err(again),
         }
     }
@@ -123,6 +139,7 @@ mod tests {
         waits: false,
         owes: false,
         frozen: false,
+        reclaimed: false,
         tried: None,
         age: s(0),
         pressed: false,
@@ -137,6 +154,17 @@ mod tests {
             frozen: true,
             tried: Some(s(0)),
             ..second
+        };
+        assert_eq!(RULES.next(&frozen), Err(Some(s(30))));
+        let longer = Standing {
+            idle: s(31),
+            tried: Some(s(30)),
+            ..frozen
+        };
+        assert_eq!(RULES.next(&longer), Ok(Step::Reclaim));
+        let frozen = Standing {
+            reclaimed: true,
+            ..frozen
         };
         assert_eq!(RULES.next(&frozen), Err(Some(s(599))));
         let late = Standing {
@@ -158,6 +186,7 @@ mod tests {
         assert_eq!(RULES.next(&waits), Ok(Step::Park));
         let frozen = Standing {
             frozen: true,
+            reclaimed: true,
             ..waits
         };
         assert_eq!(RULES.next(&frozen), Err(None));
@@ -198,6 +227,7 @@ mod tests {
         };
         let frozen = Standing {
             frozen: true,
+            reclaimed: true,
             ..old
         };
         assert_eq!(kept.next(&frozen), Err(None));

@@ -117,8 +117,8 @@ pub enum Input {
     Limit(String),
     /// The turn hit one of its own limits; which, in one sentence.
     TurnLimit(String),
-    /// The model calls of this session are refused from now on: its budget is used up.
-    BudgetReached,
+    /// A model call was refused because a budget is used up; which and until when, in one sentence.
+    BudgetReached(Option<String>),
     /// The session's task is done, and its environment wants it ended then.
     Done,
     /// The client ends the session.
@@ -301,7 +301,7 @@ pub fn step(state: &mut State, input: Input, ids: &mut dyn Ids) -> Vec<Effect> {
         }
         Input::Limit(message) => out.error(ErrorKind::UnknownError, message, RetryStatus::Retrying),
         Input::TurnLimit(message) => state.limit_turn(message, &mut out),
-        Input::BudgetReached => state.budget_reached = true,
+        Input::BudgetReached(why) => state.budget_reached(why, &mut out),
         Input::Done => state.terminate(Entry::Done, &mut out),
         Input::Archive => state.terminate(Entry::Status(Status::Terminated, false), &mut out),
     }

@@ -58,6 +58,8 @@ pub enum Order {
     End,
     /// Rest: nobody talks to the session.
     Park(Park),
+    /// Take the memory of a frozen seat.
+    Reclaim,
     /// Keep the session's results.
     Outputs,
     /// Go: end claude, keep the session's files, give the seat back.

@@ -73,8 +73,9 @@ impl Actor {
                 self.live = Some(live);
                 return Ok(());
             }
+            let company = self.company(&cli);
             let plan = self.sandbox(cli);
-            self.live = Some(self.sit_down(Begin::Cold(plan, self.company())));
+            self.live = Some(self.sit_down(Begin::Cold(plan, company)));
         }
         if let Some(live) = &mut self.live {
             live.used = true;
@@ -196,20 +197,26 @@ impl Actor {
                 disk_bytes: wanted.disk.unwrap_or(server.disk_bytes),
             },
             cli,
-            members: self.company() != Company::Alone,
+            members: self.has_company(),
         }
     }
 
+    /// Whether others may sit in the session's sandbox.
+    fn has_company(&self) -> bool {
+        self.hosting.pattern == Pattern::Shared || self.hosting.max_sessions > 1
+    }
+
     /// With whom the session sits.
-    fn company(&self) -> Company {
+    fn company(&self, cli: &Path) -> Company {
         let shared = self.hosting.pattern == Pattern::Shared;
-        if !shared && self.hosting.max_sessions == 1 {
+        if !self.has_company() {
             return Company::Alone;
         }
-        // A changed environment makes sandboxes of its own; those who work together stay together.
+        // A changed environment and another claude make sandboxes of their own; those who work together
+        // stay together.
         let version = match shared {
             true => String::new(),
-            false => uuid_of(&self.row.environment),
+            false => uuid_of(&format!("{} {}", self.row.environment, cli.display())),
         };
         Company::Among {
             group: format!("{}/{version}", self.row.environment_id),
@@ -223,7 +230,7 @@ impl Actor {
         let (order_sender, orders) = mpsc::channel(runner::ORDERS);
         let (news_sender, news) = mpsc::channel(NEWS);
         let stop = CancellationToken::new();
-        let alone = self.company() == Company::Alone;
+        let alone = !self.has_company();
         let placeholder = match alone {
             true => start::PLACEHOLDER_KEY.to_owned(),
             // Others reach this session's port, so what is shown there must be its own.

@@ -31,6 +31,8 @@ pub(super) struct Rest {
     /// [`Order::Park`] was given and nothing has disturbed it since.
     parking: bool,
     frozen: bool,
+    /// Its memory was taken since.
+    reclaimed: bool,
     /// [`Order::Leave`] was given: what clients send waits until it is done.
     leaving: Option<Step>,
     /// Nothing is saved before this, after a failure.
@@ -51,6 +53,7 @@ impl Rest {
     pub(super) fn disturb(&mut self) {
         self.parking = false;
         self.frozen = false;
+        self.reclaimed = false;
     }
 
     /// What claude has still to do by itself.
@@ -109,6 +112,7 @@ impl Actor {
             waits: self.state.waits(),
             owes: self.rest.owes,
             frozen: self.rest.frozen,
+            reclaimed: self.rest.reclaimed,
             tried: self.rest.tried.map(|tried| now - tried),
             age: now - up,
             pressed: self.rest.pressed,
@@ -175,6 +179,10 @@ impl Actor {
                     soft_memory: self.soft_memory(),
                 })
             }
+            Step::Reclaim => {
+                self.rest.reclaimed = true;
+                Order::Reclaim
+            }
             Step::Save | Step::Move => {
                 self.rest.leaving = Some(step);
                 self.rest.pressed = false;
@@ -222,7 +230,7 @@ impl Actor {
         let writes = vec![Write::Snapshot(snapshot)];
         let shown = Vec::new();
         self.commit(Batch { writes, shown }).await?;
-        self.inner.keeping.tidy(&self.inner, &self.row.id);
+        self.inner.keeping.tidy(&self.inner, &self.row.id).await;
         Ok(())
     }
 

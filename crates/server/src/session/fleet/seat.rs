@@ -237,6 +237,22 @@ impl Seat {
         }
     }
 
+    /// Moves the memory of a frozen sandbox to swap, where the host has any. Not that of a seat among
+    /// others, whose memory is theirs too.
+    pub async fn reclaim(&self) {
+        if !self.frozen || self.place.user.is_some() {
+            return;
+        }
+        match self.sandbox.provider.reclaim(&self.sandbox.id).await {
+            Ok(reclaimed) => {
+                tracing::debug!(sandbox.id = %self.sandbox.id, "reclaimed of sandbox {}: {reclaimed:?}", self.sandbox.id);
+            }
+            Err(error) => {
+                tracing::debug!(sandbox.id = %self.sandbox.id, error = &error as &dyn std::error::Error, "sandbox {} keeps its memory", self.sandbox.id);
+            }
+        }
+    }
+
     /// Lets everything go on.
     pub async fn thaw(&mut self) {
         if !std::mem::take(&mut self.frozen) {

@@ -28,8 +28,6 @@ impl State {
         let Some(prompt) = self.queue.pop_front() else {
             return;
         };
-        // A budget that refused in the last turn may be another day's now; it says so again if not.
-        self.budget_reached = false;
         if !self.started {
             self.started = true;
             out.effects.push(Effect::Start { interrupted: false });
@@ -37,6 +35,8 @@ impl State {
         // Told before it is logged as processed: it was durable when the client was answered, and if the
         // server ends in between, nothing that claude made of it was kept either.
         self.finished = false;
+        // A budget of yesterday says nothing about today.
+        self.budget_reached = false;
         out.tell(Tell::Prompt(prompt.clone()));
         self.run(out);
         out.log(Entry::Processed(prompt.event_id.clone()));

@@ -29,6 +29,7 @@ impl Story {
             agent_name: "a".into(),
             thread_id: "t".into(),
             tools,
+            max_tool_calls: None,
         };
         Story {
             state: State::new(facts),
@@ -80,6 +81,7 @@ fn word(effect: &Effect) -> String {
         },
         Effect::Log(Entry::Processed(id)) => format!("took({id})"),
         Effect::Log(Entry::Usage) => "usage".into(),
+        Effect::Log(Entry::Done) => "done".into(),
         Effect::Log(Entry::Status(status, waits)) => {
             format!("={status:?}{}", if *waits { "!" } else { "" })
         }
@@ -455,7 +457,10 @@ fn failures_of_the_model_name_their_kind() {
 #[test]
 fn a_used_up_budget_is_the_reason_to_stop() {
     let mut story = Story::new();
-    story.tell([prompt("m1"), Input::BudgetReached]);
+    let why = Some("the budget of today".to_owned());
+    let refused = [Input::BudgetReached(why.clone()), Input::BudgetReached(why)];
+    story.tell([prompt("m1")]);
+    assert_eq!(story.tell(refused), "error(BillingError,Exhausted)");
     let failed = Outcome::Failed {
         status: Some(402),
         message: "no".into(),
@@ -464,6 +469,63 @@ fn a_used_up_budget_is_the_reason_to_stop() {
         story.tell([said(Said::Outcome(failed)), said(Said::Idle)]),
         "thread usage idle(BudgetReached) =Idle"
     );
+}
+
+#[test]
+fn a_budget_of_one_turn_says_nothing_about_the_next() {
+    let mut story = Story::new();
+    story.tell([prompt("m1"), Input::BudgetReached(None)]);
+    let done = || [said(Said::Outcome(Outcome::Done)), said(Said::Idle)];
+    assert!(story.tell(done()).contains("idle(BudgetReached)"));
+    assert!(!story.state.finished());
+    story.tell([prompt("m2")]);
+    assert!(story.tell(done()).contains("idle(EndTurn)"));
+    assert!(story.state.finished());
+}
+
+#[test]
+fn a_limit_of_the_turn_stops_it_and_says_which() {
+    let mut story = Story::new();
+    story.tell([prompt("m1")]);
+    let limit = || Input::TurnLimit("1 s".into());
+    assert_eq!(story.tell([limit(), limit()]), ">interrupt");
+    assert_eq!(
+        story.tell([said(Said::Outcome(Outcome::Done)), said(Said::Idle)]),
+        "error(ToolUseLimitReachedError,Exhausted) thread usage idle(RetriesExhausted) =Idle"
+    );
+    assert!(!story.state.finished());
+    // A claude that dies of it changes nothing.
+    story.tell([prompt("m2"), limit()]);
+    let lost = Input::Lost {
+        why: "gone".into(),
+        again: true,
+    };
+    assert_eq!(
+        story.tell([lost]),
+        "error(ToolUseLimitReachedError,Exhausted) thread usage idle(RetriesExhausted) =Idle"
+    );
+}
+
+#[test]
+fn one_call_too_many_stops_the_turn() {
+    let mut story = Story::new();
+    story.state.facts.max_tool_calls = Some(1);
+    story.tell([prompt("m1")]);
+    assert!(!story.tell([call("c1", "Read")]).contains(">interrupt"));
+    assert!(story.tell([call("c2", "Read")]).contains(">interrupt"));
+}
+
+#[test]
+fn a_task_that_is_done_ends_its_session() {
+    let mut story = Story::new();
+    story.tell([
+        prompt("m1"),
+        said(Said::Outcome(Outcome::Done)),
+        said(Said::Idle),
+    ]);
+    let end = story.tell([Input::Done]);
+    assert!(end.starts_with("KILL") && end.ends_with("done"), "{end}");
+    assert_eq!(story.state.status(), Status::Terminated);
 }
 
 #[test]

@@ -26,6 +26,14 @@ impl State {
         self.end(stop_reason, out);
     }
 
+    /// A model call was refused for money. Said once in a turn, which ends when claude gives up.
+    pub(super) fn budget_reached(&mut self, why: Option<String>, out: &mut Out<'_>) {
+        let told = std::mem::replace(&mut self.budget_reached, true);
+        if let (false, Some(why)) = (told, why) {
+            out.error(ErrorKind::BillingError, why, RetryStatus::Exhausted);
+        }
+    }
+
     /// The turn hit one of its own limits: claude is told to stop, and the turn ends when it has.
     pub(super) fn limit_turn(&mut self, message: String, out: &mut Out<'_>) {
         let Some(turn) = self.turn.as_mut().filter(|turn| !turn.interrupted) else {

@@ -109,6 +109,7 @@ async fn rest(seat: &mut Seat, orders: &mut mpsc::Receiver<Order>, around: &Surr
                 let parked = park(seat, order, false, around).await;
                 around.tell(News::Parked(parked)).await;
             }
+            Some(Order::Reclaim) => seat.reclaim().await,
             Some(Order::Outputs) => give(seat, around).await,
             Some(Order::Leave) => return Over::Leave,
             None => return Over::Sandbox(Ended::new("it was stopped", false)),
@@ -240,7 +241,7 @@ async fn write(
 ) -> Over {
     loop {
         let order = orders.recv().await;
-        if !matches!(order, Some(Order::Park(_))) {
+        if !matches!(order, Some(Order::Park(_) | Order::Reclaim)) {
             seat.thaw().await;
         }
         match order {
@@ -262,6 +263,7 @@ async fn write(
                 let parked = park(seat, order, true, around).await;
                 around.tell(News::Parked(parked)).await;
             }
+            Some(Order::Reclaim) => seat.reclaim().await,
             Some(Order::Outputs) => give(seat, around).await,
             Some(Order::Leave) => return Over::Leave,
             Some(Order::Start(start)) => return Over::Ordered(Some(start)),
