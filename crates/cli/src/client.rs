@@ -18,7 +18,7 @@ const DEFAULT_SERVER: &str = "http://127.0.0.1:8700";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The longest silence in an answer. Streams carry a sign of life at least every 30 s.
 const READ_TIMEOUT: Duration = Duration::from_secs(90);
-/// The largest page the server gives.
+/// The largest page of most lists.
 const PAGE: &str = "1000";
 
 /// Which server, on the command line or in the environment.
@@ -93,7 +93,8 @@ impl Client {
         self.json(self.http.delete(self.url(path))).await
     }
 
-    /// Hands every item of a list to `each`, page after page.
+    /// Hands every item of a list to `each`, page after page. Lists with smaller pages need their
+    /// `limit` in the query.
     pub async fn list(
         &self,
         path: &str,
@@ -103,7 +104,9 @@ impl Client {
         let mut cursor: Option<String> = None;
         loop {
             let mut query = query.to_vec();
-            query.push(("limit", PAGE));
+            if !query.iter().any(|(name, _)| *name == "limit") {
+                query.push(("limit", PAGE));
+            }
             if let Some(cursor) = &cursor {
                 query.push(("page", cursor));
             }

@@ -51,6 +51,11 @@ impl Embedded {
         &self.server
     }
 
+    /// The scripted model behind it, offline.
+    pub fn model(&self) -> Option<&model::Running> {
+        self.model.as_ref()
+    }
+
     /// Stops the server, then the model: turns under way end in order.
     pub async fn stop(self) {
         self.server.shutdown().await;

@@ -31,6 +31,9 @@ pub async fn run(options: Options, output: Output) -> Outcome {
         .flags
         .load(&[("listen", options.listen.as_deref())])?;
     logs::begin(&config.log)?;
+    if let Err(failure) = versions::clear(&config).await {
+        tracing::warn!("what a killed upgrade left stays: {failure}");
+    }
     let bare = versions::installed(&config)?
         .as_array()
         .is_some_and(Vec::is_empty);

@@ -1,20 +1,24 @@
 //! `hostel cli`: the versions of the claude CLI that sessions can run.
 
+mod canary;
 mod install;
+mod list;
+mod upgrade;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
-use claude::versions::{Installed, Versions};
+use claude::versions::{Installed, Standing, Versions};
 use serde_json::{Value, json};
 use server::config::Config;
 
+use crate::client::Address;
 use crate::failure::{Failure, Outcome};
-use crate::output::{Output, line};
+use crate::output::Output;
 use crate::settings::Flags;
+pub use canary::clear;
 pub use install::ensure;
 
-/// Installs, lists, chooses and removes versions of the claude CLI
+/// Installs, upgrades, lists, chooses and removes versions of the claude CLI
 #[derive(clap::Args)]
 pub struct Options {
     #[command(subcommand)]
@@ -30,9 +34,19 @@ enum What {
         /// Which; the newest that the settings allow when left out
         version: Option<String>,
     },
-    /// Lists what is installed, newest first
-    List,
-    /// Makes an installed version the one that new sessions get
+    /// Installs the newest version that fits, tries it in a sandbox, and only then offers it
+    Upgrade {
+        /// Which; the newest that the settings allow, or of the same major number, when left out
+        version: Option<String>,
+    },
+    /// Returns to the default before this one, and withdraws this one
+    Rollback,
+    /// Lists what is installed, newest first, and what each version serves
+    List {
+        #[command(flatten)]
+        address: Address,
+    },
+    /// Makes an installed version the default, without a trial
     Use {
         /// Which
         version: String,
@@ -41,7 +55,7 @@ enum What {
     Rm {
         /// Which
         version: String,
-        /// Even the one that new sessions get
+        /// Even the default, or one that runs in a sandbox
         #[arg(long)]
         force: bool,
     },
@@ -53,12 +67,11 @@ pub async fn run(options: Options, output: Output) -> Outcome {
     match options.what {
         What::Install { version } => {
             let installed = install::install(&config, version.as_deref()).await?;
-            output.result(
-                &view(&installed),
-                &format!("claude {} is installed", installed.version),
-            )
+            output.result(&view(&installed), &there(&installed))
         }
-        What::List => list(&config, output),
+        What::Upgrade { version } => upgrade::upgrade(&config, version.as_deref(), output).await,
+        What::Rollback => upgrade::rollback(&config, output),
+        What::List { address } => list::list(&config, &address, output).await,
         What::Use { version } => {
             let number = number(&version)?;
             open(&config)?
@@ -66,11 +79,18 @@ pub async fn run(options: Options, output: Output) -> Outcome {
                 .map_err(|error| Failure::caused("cannot choose it", &error))?;
             output.result(
                 &json!({"default": version}),
-                &format!("new sessions get claude {version}"),
+                &format!("sessions get claude {version} from their next start on"),
             )
         }
         What::Rm { version, force } => {
             let number = number(&version)?;
+            let used = list::sandboxes(&config).get(&number).copied().unwrap_or(0);
+            if used > 0 && !force {
+                return Err(
+                    Failure::new(format!("claude {version} runs in {used} sandboxes"))
+                        .next("they keep it until they end: wait, or remove it with --force"),
+                );
+            }
             open(&config)?
                 .remove(&number, force)
                 .map_err(|error| Failure::caused("cannot remove it", &error))?;
@@ -87,20 +107,17 @@ pub fn installed(config: &Config) -> Result<Value, Failure> {
     Ok(Value::Array(listed(config)?.iter().map(view).collect()))
 }
 
-fn list(config: &Config, output: Output) -> Outcome {
-    let installed = listed(config)?;
-    if installed.is_empty() && !output.json {
-        line("no version is installed; `hostel cli install` installs the newest")?;
-    }
-    for one in &installed {
-        let mark = if one.default {
-            "  (new sessions get it)"
-        } else {
-            ""
-        };
-        output.result(&view(one), &format!("{}{mark}", one.version))?;
-    }
-    Ok(ExitCode::SUCCESS)
+/// What an installation led to.
+fn there(one: &Installed) -> String {
+    let version = &one.version;
+    let who = match one.standing {
+        Standing::Offered => "",
+        Standing::Unproved => {
+            "; sessions that do not name it get it after `hostel cli upgrade` or `hostel cli use`"
+        }
+        Standing::Withdrawn => "; it was rolled back, `hostel cli use` offers it again",
+    };
+    format!("claude {version} is installed{who}")
 }
 
 fn listed(config: &Config) -> Result<Vec<Installed>, Failure> {
@@ -131,5 +148,10 @@ fn number(text: &str) -> Result<semver::Version, Failure> {
 }
 
 fn view(one: &Installed) -> Value {
-    json!({"version": one.version.to_string(), "path": one.path, "bytes": one.size, "default": one.default})
+    let canary = one.canary.as_ref().map(|canary| {
+        json!({"passed": canary.passed(), "at": list::moment(canary), "from": canary.from,
+            "steps": canary.steps, "failure": canary.failure})
+    });
+    json!({"version": one.version.to_string(), "path": one.path, "bytes": one.size,
+        "default": one.default, "standing": one.standing, "canary": canary})
 }

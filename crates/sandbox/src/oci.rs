@@ -43,12 +43,14 @@ mod request;
 mod rootfs;
 mod runtime;
 mod shared;
+mod shown;
 mod stage;
 mod sys;
 
 pub(crate) use cgroup::Layout;
 pub use probe::ProbeError;
 pub(crate) use runtime::{KNOWN, find, version};
+pub use shown::shown;
 
 /// The hidden subcommand of our own binary that makes one container.
 pub const HELPER_COMMAND: &str = "sandbox-helper";

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 
 use claude::versions::{Installed, Progress as Step, Registry, requirement};
+use semver::VersionReq;
 use server::config::Config;
 
 use super::{listed, open};
@@ -13,14 +14,14 @@ use crate::progress::Progress;
 /// Installs the newest version that the words, or else the settings, allow.
 pub async fn install(config: &Config, words: Option<&str>) -> Result<Installed, Failure> {
     let allowed = match words {
-        Some(words) => requirement(words).map_err(|error| {
-            Failure::usage(format!("{words} is no version: {error}"))
-                .next("for example 2.1.330, ^2.1 or latest")
-        })?,
-        None => {
-            Some(config.cli.version.clone()).filter(|allowed| *allowed != semver::VersionReq::STAR)
-        }
+        Some(words) => requirement(words).map_err(|error| no_version(words, &error))?,
+        None => Some(config.cli.version.clone()).filter(|allowed| *allowed != VersionReq::STAR),
     };
+    fetch(config, allowed.as_ref()).await
+}
+
+/// Installs the newest version that is allowed, or finds it installed.
+pub async fn fetch(config: &Config, allowed: Option<&VersionReq>) -> Result<Installed, Failure> {
     let registry = registry()?;
     let progress = Mutex::new(Progress::begin(&format!(
         "claude CLI from {}",
@@ -40,7 +41,7 @@ pub async fn install(config: &Config, words: Option<&str>) -> Result<Installed, 
         }
     };
     let installed = open(config)?
-        .install(&registry, allowed.as_ref(), told)
+        .install(&registry, allowed, told)
         .await
         .map_err(|error| {
             Failure::caused("cannot install the claude CLI", &error).next(format!(
@@ -63,6 +64,12 @@ pub async fn ensure(config: &Config) -> Result<(), Failure> {
         return Ok(());
     }
     install(config, None).await.map(drop)
+}
+
+/// What somebody called a version is none.
+pub fn no_version(words: &str, error: &semver::Error) -> Failure {
+    Failure::usage(format!("{words} is no version: {error}"))
+        .next("for example 2.1.330, ^2.1 or latest")
 }
 
 /// The registry as npm would find it from here.
