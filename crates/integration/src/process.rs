@@ -57,6 +57,12 @@ impl Process {
         text.split('\0').map(str::to_owned).collect()
     }
 
+    /// Its working directory, as it sees it itself.
+    #[must_use]
+    pub fn directory(self) -> PathBuf {
+        fs::read_link(format!("/proc/{}/cwd", self.pid)).unwrap_or_default()
+    }
+
     /// The user it runs as, seen from outside.
     #[must_use]
     pub fn user(self) -> u32 {
@@ -76,6 +82,22 @@ impl Process {
         kib.parse::<u64>().unwrap() * 1024
     }
 
+    /// Whether the kernel has stopped it together with its control group, or one above that.
+    #[must_use]
+    pub fn frozen(self) -> bool {
+        let groups = fs::read_to_string(format!("/proc/{}/cgroup", self.pid)).unwrap_or_default();
+        let frozen = |line: &str| {
+            let (kind, path) = line.split_once(':')?.1.split_once(':')?;
+            let path = path.trim_start_matches('/');
+            match kind {
+                "freezer" => contains("/sys/fs/cgroup/freezer", path, "freezer.state", "FROZEN"),
+                "" => contains("/sys/fs/cgroup", path, "cgroup.events", "frozen 1"),
+                _ => None,
+            }
+        };
+        groups.lines().filter_map(frozen).any(|frozen| frozen)
+    }
+
     /// Everything below it, nearest first.
     #[must_use]
     pub fn descendants(self) -> Vec<Process> {
@@ -92,6 +114,12 @@ impl Process {
         found.remove(0);
         found
     }
+}
+
+/// Whether a control group's file has this line; `None` without such a file.
+fn contains(mount: &str, group: &str, file: &str, line: &str) -> Option<bool> {
+    let text = fs::read_to_string(Path::new(mount).join(group).join(file)).ok()?;
+    Some(text.lines().any(|of| of == line))
 }
 
 /// State, parent and the field of the start, from `/proc/<pid>/stat`.
@@ -147,6 +175,22 @@ impl Sandbox {
     pub async fn claude(&self) -> Process {
         self.find("claude", |arguments| arguments[0] == "/opt/hostel/claude")
             .await
+    }
+
+    /// The claude that works in this directory, once it runs.
+    pub async fn claude_at(&self, directory: &str) -> Process {
+        let claude = |process: &Process| process.arguments()[0] == "/opt/hostel/claude";
+        until(&format!("claude at {directory}"), || {
+            let mut below = self.guest.descendants().into_iter();
+            below.find(|process| claude(process) && process.directory() == Path::new(directory))
+        })
+        .await
+    }
+
+    /// A file in it, as this machine sees it.
+    #[must_use]
+    pub fn file(&self, inside: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{inside}", self.guest.pid))
     }
 
     /// The process in it whose arguments are exactly these words, once it runs.

@@ -17,6 +17,8 @@ pub struct Agent {
     pub model: String,
     /// The tools, in the contract's form.
     pub tools: Vec<Value>,
+    /// Which versions of the claude CLI may run it.
+    pub cli: Option<String>,
 }
 
 impl Agent {
@@ -38,6 +40,7 @@ impl Agent {
         Agent {
             model: "claude-sonnet-5".to_owned(),
             tools: vec![tools],
+            cli: None,
         }
     }
 
@@ -51,6 +54,20 @@ impl Agent {
         Agent {
             tools: vec![tool],
             ..Agent::free()
+        }
+    }
+
+    /// What makes it.
+    pub(crate) fn body(&self) -> Value {
+        json!({"name": "tester", "model": self.model, "tools": self.tools, "cli": self.cli})
+    }
+
+    /// The same on these versions of the claude CLI.
+    #[must_use]
+    pub fn run_by(self, cli: &str) -> Agent {
+        Agent {
+            cli: Some(cli.to_owned()),
+            ..self
         }
     }
 
@@ -88,8 +105,7 @@ struct State {
 
 impl Session {
     pub(crate) async fn create(client: Client, agent: &Agent, more: &Value) -> Session {
-        let made = json!({"name": "tester", "model": agent.model, "tools": agent.tools});
-        let agent = client.post("/v1/agents", &made).await.ok();
+        let agent = client.post("/v1/agents", &agent.body()).await.ok();
         let environment = client
             .post("/v1/environments", &json!({"name": "test"}))
             .await
@@ -99,14 +115,28 @@ impl Session {
             wanted[key] = value.clone();
         }
         let made = client.post("/v1/sessions", &wanted).await.ok();
-        let id = made["id"].as_str().unwrap().to_owned();
-        let watch = Watch::new(client.clone(), &id);
+        Session::at(client, made["id"].as_str().unwrap())
+    }
+
+    /// The session of this id, whose events nobody has waited for.
+    pub(crate) fn at(client: Client, id: &str) -> Session {
         Session {
-            id,
-            watch,
+            id: id.to_owned(),
+            watch: Watch::new(client.clone(), id),
             client,
             state: Mutex::default(),
         }
+    }
+
+    /// Passes over what is in the log by now: a fork has the turns of another.
+    pub(crate) async fn catch_up(&self) {
+        let log = self.list().await.len();
+        let seen = until("a reader that has seen the log", || {
+            let seen = self.watch.frames().len();
+            (seen >= log).then_some(seen)
+        });
+        let seen = seen.await;
+        self.state.lock().unwrap().seen = seen;
     }
 
     /// A path below the session's own.

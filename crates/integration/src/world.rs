@@ -1,5 +1,7 @@
 //! A world: one server with a data directory, a model and a client of its own.
 
+mod hosting;
+
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
