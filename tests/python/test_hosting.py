@@ -58,6 +58,15 @@ def test_malformed_hosting_is_refused_by_its_place(client, hosting, place):
         hosted(client, **hosting)
 
 
+def test_an_agent_asks_for_versions_of_the_cli(client):
+    agent = client.beta.agents.create(name="careful", model=MODEL, extra_body={"cli": "^2.1"})
+    assert agent.cli == "^2.1"
+    free = client.beta.agents.update(agent.id, version=1, extra_body={"cli": None})
+    assert (free.version, free.cli) == (2, None)
+    with pytest.raises(anthropic.BadRequestError, match="cli: must be a semver requirement"):
+        client.beta.agents.create(name="x", model=MODEL, extra_body={"cli": "newest"})
+
+
 def test_agent_has_a_daily_limit(client):
     limits = {"max_cost_per_day": {"amount": "500", "currency": "USD"}}
     agent = client.beta.agents.create(name="thrifty", model=MODEL, extra_body={"limits": limits})

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Cli {
-    /// The versions that are allowed, as a semver requirement. New sessions take the newest one that
-    /// is installed.
+    /// The versions that are allowed where neither agent nor environment asks for one, as a semver
+    /// requirement. What is started takes the default if that fits, else the newest that is offered.
     #[schemars(with = "String")]
     pub version: semver::VersionReq,
     /// How long it may take to say its first word, in milliseconds. It takes 0.3 s on an idle machine.
