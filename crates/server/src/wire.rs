@@ -136,7 +136,13 @@ pub async fn parts(config: &Config) -> Result<Parts, WireError> {
     let key = config.snapshot_key_file.as_deref().map(snapshot_key);
     let snapshots = Snapshots::open(data.join("snapshots"), key.transpose()?);
     let snapshots = snapshots.map_err(WireError::Snapshots)?;
-    let keeper = Keeper::new(snapshots, blobs.clone(), ids.clone());
+    let keeper = Keeper::new(
+        snapshots,
+        store.clone(),
+        blobs.clone(),
+        clock.clone(),
+        ids.clone(),
+    );
     let provider = Arc::new(provider(config, data).await?);
     let parts = session::Parts {
         store: store.clone(),

@@ -69,9 +69,9 @@ impl From<rusqlite::Error> for InsertFileError {
     }
 }
 
-const SELECT: &str = "SELECT files.number, files.id, files.workspace_id, files.session_id,
+const COLUMNS: &str = "SELECT files.number, files.id, files.workspace_id, files.session_id,
     files.filename, files.mime_type, files.size_bytes, files.sha256, files.created_at,
-    files.downloadable FROM files";
+    files.downloadable";
 
 /// Operations on files; see [`Store::files`].
 #[derive(Clone, Copy)]
@@ -109,7 +109,7 @@ impl Files<'_> {
         let (workspace, id) = (workspace.to_owned(), id.to_owned());
         self.0
             .read(move |connection| {
-                let sql = format!("{SELECT} WHERE workspace_id = ?1 AND id = ?2");
+                let sql = format!("{COLUMNS} FROM files WHERE workspace_id = ?1 AND id = ?2");
                 let mut statement = connection.prepare_cached(&sql)?;
                 Ok(statement.query_row([workspace, id], parse).optional()?)
             })
@@ -121,11 +121,12 @@ impl Files<'_> {
         let workspace = workspace.to_owned();
         self.0
             .read(move |connection| {
+                let select = format!("{COLUMNS} FROM files");
                 let ids = query.ids.map(|ids| serde_json::json!(ids).to_string());
                 let dated = Dated {
                     list: List::Files,
                     order: Order::Desc,
-                    select: SELECT,
+                    select: &select,
                     base: "files",
                     condition: "workspace_id = :workspace
                         AND (:session IS NULL OR session_id = :session)
@@ -176,8 +177,9 @@ impl Files<'_> {
         self.0
             .read(move |connection| {
                 let sql = format!(
-                    "{SELECT} JOIN sessions ON sessions.id = files.session_id
-                     JOIN environments ON environments.id = environment_id
+                    "{COLUMNS} FROM environments
+                     CROSS JOIN sessions ON sessions.environment_id = environments.id
+                     CROSS JOIN files ON files.session_id = sessions.id
                      WHERE keep_files IS NOT NULL AND files.created_at + keep_files <= ?1
                      ORDER BY files.number LIMIT ?2"
                 );

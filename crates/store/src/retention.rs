@@ -1,5 +1,8 @@
 //! What has outlived its time. How long something is kept is a property of the environment, whose
 //! newest word counts. Never deletes by itself: it names what may go.
+//!
+//! The questions begin with the environments that keep something for a time only (`CROSS JOIN` is how
+//! the engine is told the order): where none does, they cost nothing, however much is stored.
 
 use std::time::Duration;
 
@@ -39,8 +42,8 @@ impl Sessions<'_> {
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(
                     "SELECT sessions.workspace_id, sessions.id FROM environments
-                     JOIN sessions ON sessions.environment_id = environments.id
-                     JOIN session_state ON session_state.session_id = sessions.id
+                     CROSS JOIN sessions ON sessions.environment_id = environments.id
+                     CROSS JOIN session_state ON session_state.session_id = sessions.id
                      WHERE keep_sessions IS NOT NULL AND ended_at + keep_sessions <= ?1
                      ORDER BY sessions.number LIMIT ?2",
                 )?;
@@ -57,7 +60,8 @@ impl Sessions<'_> {
         self.0
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(
-                    "SELECT value FROM json_each(?1) WHERE value NOT IN (SELECT id FROM sessions)",
+                    "SELECT value FROM json_each(?1) WHERE value NOT IN (SELECT id FROM sessions)
+                     AND value NOT IN (SELECT environment_id FROM common_snapshots)",
                 )?;
                 let ids = serde_json::json!(ids).to_string();
                 let rows = statement.query_map([ids], |row| row.get(0))?;

@@ -18,6 +18,7 @@ use crate::OpenError;
 const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_hosting.sql"),
+    include_str!("../migrations/0003_common.sql"),
 ];
 
 /// Marks a file as ours in its header ("host" in ASCII).

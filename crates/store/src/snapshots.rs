@@ -35,9 +35,9 @@ pub struct SnapshotRow {
     pub snapshot: NewSnapshot,
 }
 
-const SELECT: &str =
+const COLUMNS: &str =
     "SELECT snapshots.session_id, snapshots.id, snapshots.seq, snapshots.created_at,
-    snapshots.files, snapshots.bytes, snapshots.written, snapshots.number FROM snapshots";
+    snapshots.files, snapshots.bytes, snapshots.written, snapshots.number";
 
 /// Operations on snapshots; see [`Store::snapshots`].
 #[derive(Clone, Copy)]
@@ -55,7 +55,7 @@ impl Snapshots<'_> {
         self.0
             .read(move |connection| {
                 let sql = format!(
-                    "{SELECT} WHERE session_id = ?1 AND seq <= ?2
+                    "{COLUMNS} FROM snapshots WHERE session_id = ?1 AND seq <= ?2
                      ORDER BY seq DESC, number DESC LIMIT 1"
                 );
                 let mut statement = connection.prepare_cached(&sql)?;
@@ -66,12 +66,50 @@ impl Snapshots<'_> {
             .await
     }
 
+    /// The last one of the directory that an environment's sessions have in common; its id.
+    pub async fn common(self, environment: &str) -> Result<Option<String>, StoreError> {
+        let environment = environment.to_owned();
+        self.0
+            .read(move |connection| {
+                let mut statement = connection
+                    .prepare_cached("SELECT id FROM common_snapshots WHERE environment_id = ?1")?;
+                Ok(statement
+                    .query_row([environment], |row| row.get(0))
+                    .optional()?)
+            })
+            .await
+    }
+
+    /// From now on this is the last one of an environment's common directory. Of an environment that
+    /// is gone nothing is kept.
+    pub async fn keep_common(
+        self,
+        environment: &str,
+        id: &str,
+        at: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let (environment, id) = (environment.to_owned(), id.to_owned());
+        self.0
+            .write(move |connection| {
+                let mut statement = connection.prepare_cached(
+                    "INSERT INTO common_snapshots (environment_id, id, created_at)
+                     SELECT id, ?2, ?3 FROM environments WHERE id = ?1
+                     ON CONFLICT (environment_id)
+                     DO UPDATE SET id = excluded.id, created_at = excluded.created_at",
+                )?;
+                statement.execute(params![environment, id, Micros(at)])?;
+                Ok(())
+            })
+            .await
+    }
+
     /// All of a session, oldest first.
     pub async fn list(self, session: &str) -> Result<Vec<SnapshotRow>, StoreError> {
         let session = session.to_owned();
         self.0
             .read(move |connection| {
-                let sql = format!("{SELECT} WHERE session_id = ?1 ORDER BY seq, number");
+                let sql =
+                    format!("{COLUMNS} FROM snapshots WHERE session_id = ?1 ORDER BY seq, number");
                 let mut statement = connection.prepare_cached(&sql)?;
                 let rows = statement.query_map([session], parse)?;
                 Ok(rows.collect::<Result<_, _>>()?)
@@ -110,8 +148,9 @@ impl Snapshots<'_> {
         self.0
             .read(move |connection| {
                 let sql = format!(
-                    "{SELECT} JOIN sessions ON sessions.id = session_id
-                     JOIN environments ON environments.id = environment_id
+                    "{COLUMNS} FROM environments
+                     CROSS JOIN sessions ON sessions.environment_id = environments.id
+                     CROSS JOIN snapshots ON snapshots.session_id = sessions.id
                      WHERE keep_snapshots IS NOT NULL
                      AND snapshots.created_at + keep_snapshots <= ?1
                      AND snapshots.number > ?3

@@ -16,6 +16,7 @@ use api::id::Prefix;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
+use super::keep::Keeping;
 use super::place::Place;
 use super::runner::{Ended, News};
 use super::uuid_of;
@@ -95,22 +96,14 @@ impl Fleet {
         plan: Plan,
         company: Company,
         sitter: Sitter,
+        keeping: &Keeping,
     ) -> Result<Seat, Ended> {
         match company {
             Company::Alone => {
                 let place = self.place(&sitter).await;
                 self.alone(plan, Some(sitter), place).await
             }
-            Company::Among {
-                group,
-                max,
-                name,
-                shared,
-            } => {
-                let joined = self.among(plan, &group, max, shared, &sitter).await?;
-                let (sandbox, seat) = joined;
-                Seat::furnish(sandbox, Place::member(seat, &name), shared).await
-            }
+            Company::Among { .. } => self.among(plan, &company, &sitter, keeping).await,
         }
     }
 
@@ -130,24 +123,30 @@ impl Fleet {
     async fn among(
         self: &Arc<Self>,
         plan: Plan,
-        group: &str,
-        max: u32,
-        shared: bool,
+        company: &Company,
         sitter: &Sitter,
-    ) -> Result<(Arc<Sandbox>, u32), Ended> {
-        let group = self
-            .lock_groups()
-            .entry(group.to_owned())
-            .or_default()
-            .clone();
+        keeping: &Keeping,
+    ) -> Result<Seat, Ended> {
+        let Company::Among {
+            group,
+            max,
+            name,
+            shared,
+        } = company
+        else {
+            return Err(Ended::new("it has no company", false));
+        };
+        let group = self.lock_groups().entry(group.clone()).or_default().clone();
         loop {
             let mut sandboxes = group.lock().await;
             sandboxes.retain(|sandbox| sandbox.upgrade().is_some_and(|live| !live.is_over()));
             let live: Vec<Arc<Sandbox>> = sandboxes.iter().filter_map(Weak::upgrade).collect();
             let left = live.first().map(|first| first.left());
             for sandbox in &live {
-                if let Some(seat) = sandbox.sit(Some(sitter.clone()), max) {
-                    return Ok((sandbox.clone(), seat));
+                if let Some(seat) = sandbox.sit(Some(sitter.clone()), *max) {
+                    drop(sandboxes);
+                    let place = Place::member(seat, name);
+                    return Seat::furnish(sandbox.clone(), place, *shared).await;
                 }
             }
             if let (true, Some(full), Some(mut left)) = (shared, live.first(), left) {
@@ -166,8 +165,14 @@ impl Fleet {
             let place = self.place(sitter).await;
             let sandbox = Sandbox::open(self, plan.clone(), place).await?;
             sandboxes.push(Arc::downgrade(&sandbox));
-            if let Some(seat) = sandbox.sit(Some(sitter.clone()), max) {
-                return Ok((sandbox, seat));
+            if let Some(seat) = sandbox.sit(Some(sitter.clone()), *max) {
+                let seat = Seat::furnish(sandbox, Place::member(seat, name), *shared).await?;
+                // Before anybody else sits down: all of them see the same directory.
+                let restored = keeping.restore_common(&seat).await;
+                restored.map_err(|why| {
+                    Ended::new(format!("cannot bring the common files back: {why}"), true)
+                })?;
+                return Ok(seat);
             }
         }
     }

@@ -6,12 +6,13 @@
 use std::io::Read as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use api::id::Prefix;
 use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 use snapshot::{SaveError, SnapshotId, Snapshots};
-use store::{FileRow, NewSnapshot, SessionRow};
+use store::{FileRow, NewSnapshot, SessionRow, Store};
 use tokio::sync::Mutex;
 use tokio_util::io::SyncIoBridge;
 
@@ -19,6 +20,7 @@ use super::Inner;
 use super::fleet::Seat;
 use super::runner::with_causes;
 use crate::blobs::Blobs;
+use crate::clock::Clock;
 use crate::ids::Ids;
 
 /// Snapshots of a session that are kept; when there are twice as many, the older half goes. Enough to
@@ -33,7 +35,9 @@ const OUTPUT_BYTES: u64 = 500 * 1024 * 1024;
 #[derive(Clone)]
 pub struct Keeper {
     snapshots: Snapshots,
+    store: Arc<Store>,
     blobs: Blobs,
+    clock: Clock,
     ids: Ids,
 }
 
@@ -41,6 +45,7 @@ pub struct Keeper {
 pub struct Keeping {
     keeper: Keeper,
     session: String,
+    environment: String,
     /// The snapshot that the seat's files came from or went to last, and when.
     last: Mutex<Option<(SnapshotId, i64)>>,
 }
@@ -80,12 +85,20 @@ impl Kept {
 }
 
 impl Keeper {
-    /// Snapshots in `snapshots`, results in `blobs`.
+    /// Snapshots in `snapshots`, results in `blobs`, and the names of both in `store`.
     #[must_use]
-    pub fn new(snapshots: Snapshots, blobs: Blobs, ids: Ids) -> Keeper {
+    pub fn new(
+        snapshots: Snapshots,
+        store: Arc<Store>,
+        blobs: Blobs,
+        clock: Clock,
+        ids: Ids,
+    ) -> Keeper {
         Keeper {
             snapshots,
+            store,
             blobs,
+            clock,
             ids,
         }
     }
@@ -104,10 +117,11 @@ impl Keeper {
 
     /// For a session that gets a seat.
     #[must_use]
-    pub fn of(&self, session: &str) -> Keeping {
+    pub fn of(&self, session: &str, environment: &str) -> Keeping {
         Keeping {
             keeper: self.clone(),
             session: session.to_owned(),
+            environment: environment.to_owned(),
             last: Mutex::new(None),
         }
     }
@@ -171,6 +185,7 @@ impl Keeping {
     /// # Errors
     /// In one sentence; nothing has changed then.
     pub async fn save(&self, seat: &Seat) -> Result<Kept, String> {
+        self.save_common(seat).await;
         let mut last = self.last.lock().await;
         let mut from = *last;
         let saved = loop {
@@ -207,6 +222,68 @@ impl Keeping {
         let restored = self.keeper.snapshots.restore(&self.session, id, tree).await;
         let restored = restored.map_err(|error| with_causes(&error))?;
         *self.last.lock().await = Some((*id, restored.since_ns));
+        Ok(())
+    }
+
+    /// Keeps the directory that a seat has in common with others. What fails is tried again with the
+    /// next rest of any of them.
+    async fn save_common(&self, seat: &Seat) {
+        let Some(common) = seat.common() else { return };
+        let mut last = common.lock().await;
+        let since = last.map_or(0, |(_, since)| since);
+        let saved = async {
+            let tree = seat.save_common(since).await;
+            let tree = tree.map_err(|error| with_causes(&error))?;
+            let parent = last.as_ref().map(|(id, _)| id);
+            let snapshots = &self.keeper.snapshots;
+            let saved = snapshots.save(&self.environment, parent, tree).await;
+            let saved = saved.map_err(|error| with_causes(&error))?;
+            let (id, now) = (saved.id.to_string(), self.keeper.clock.now());
+            let rows = self.keeper.store.snapshots();
+            let kept = rows.keep_common(&self.environment, &id, now).await;
+            kept.map_err(|error| with_causes(&error))?;
+            // Under the lock, so that nobody's save is collected before it has its row.
+            let collected = snapshots.collect(&self.environment, &[saved.id]).await;
+            collected.map_err(|error| with_causes(&error))?;
+            Ok::<_, String>((saved.id, saved.since_ns))
+        };
+        match saved.await {
+            Ok(saved) => *last = Some(saved),
+            Err(why) => {
+                tracing::error!(environment.id = %self.environment, "cannot save the common files of environment {}: {why}", self.environment);
+                *last = None;
+            }
+        }
+    }
+
+    /// Brings the common directory of a sandbox back, which nobody else sits in yet.
+    ///
+    /// # Errors
+    /// In one sentence.
+    pub async fn restore_common(&self, seat: &Seat) -> Result<(), String> {
+        let Some(common) = seat.common() else {
+            return Ok(());
+        };
+        let mut last = common.lock().await;
+        let id = self
+            .keeper
+            .store
+            .snapshots()
+            .common(&self.environment)
+            .await;
+        let Some(id) = id.map_err(|error| with_causes(&error))? else {
+            return Ok(());
+        };
+        let id: SnapshotId = id.parse().map_err(|_| format!("{id:?} is no snapshot"))?;
+        let tree = seat.restore_common().await;
+        let tree = tree.map_err(|error| with_causes(&error))?;
+        let restored = self
+            .keeper
+            .snapshots
+            .restore(&self.environment, &id, tree)
+            .await;
+        let restored = restored.map_err(|error| with_causes(&error))?;
+        *last = Some((id, restored.since_ns));
         Ok(())
     }
 

@@ -181,7 +181,8 @@ async fn sit(begin: Begin, around: &Surroundings, orders: mpsc::Receiver<Order>)
             (seat, Some(claude))
         }
         Begin::Cold(plan, company) => {
-            let seat = around.fleet.seat(plan, company, around.sitter.clone());
+            let sitter = around.sitter.clone();
+            let seat = around.fleet.seat(plan, company, sitter, &around.keeping);
             match seat.await {
                 Ok(seat) => (seat, None),
                 Err(ended) => return ended,

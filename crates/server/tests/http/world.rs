@@ -108,7 +108,13 @@ impl World {
         change(&mut config);
         let blobs = Blobs::new(&data.path().join("files"));
         let snapshots = Snapshots::open(data.path().join("snapshots"), None).unwrap();
-        let keeper = Keeper::new(snapshots.clone(), blobs.clone(), ids.clone());
+        let keeper = Keeper::new(
+            snapshots.clone(),
+            store.clone(),
+            blobs.clone(),
+            clock.clone(),
+            ids.clone(),
+        );
         let sessions = sessions(&store, keeper, &clock, &ids, &data);
         let parts = Parts {
             store: store.clone(),

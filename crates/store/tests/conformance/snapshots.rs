@@ -101,3 +101,24 @@ async fn pruning_keeps_what_is_named_and_deletion_everything_else_s() {
     bed.store.sessions().delete(WS, "s").await.unwrap();
     assert!(snapshots.list("s").await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn a_common_directory_has_one_last_snapshot_which_is_nobodys_garbage() {
+    let bed = Bed::with_session("s").await;
+    let snapshots = bed.store.snapshots();
+    let environment: String = "env_1".to_owned();
+    assert_eq!(snapshots.common(&environment).await.unwrap(), None);
+    for id in ["a", "b"] {
+        snapshots
+            .keep_common(&environment, id, at(10))
+            .await
+            .unwrap();
+    }
+    let last = snapshots.common(&environment).await.unwrap();
+    assert_eq!(last.as_deref(), Some("b"));
+    snapshots.keep_common("gone", "a", at(10)).await.unwrap();
+    assert_eq!(snapshots.common("gone").await.unwrap(), None);
+    let lines = vec![environment, "gone".to_owned()];
+    let absent = bed.store.sessions().absent(lines).await.unwrap();
+    assert_eq!(absent, ["gone"]);
+}

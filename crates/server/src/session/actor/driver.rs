@@ -249,7 +249,10 @@ impl Actor {
             fleet: self.inner.fleet.clone(),
             sitter,
             placeholder,
-            keeping: self.inner.keeping.of(&self.row.id),
+            keeping: self
+                .inner
+                .keeping
+                .of(&self.row.id, &self.row.environment_id),
         };
         let token = stop.clone();
         self.inner

@@ -14,6 +14,7 @@ use std::time::Duration;
 use egress::{ClientId, Egress, Placeholder};
 use sandbox::guest_channel::{Guest, GuestIo, Incoming};
 use sandbox::{LimitHits, Mount, Provider, Resources, Rootfs, SandboxId, Spec};
+use snapshot::SnapshotId;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -57,6 +58,8 @@ pub struct Sandbox {
     pub(super) provider: Arc<dyn Provider>,
     /// When it was made.
     pub(super) made: Instant,
+    /// What the common directory came from or went to last, and when; who saves it holds the lock.
+    pub(super) common: tokio::sync::Mutex<Option<(SnapshotId, i64)>>,
     /// Who sits where; a seat that is empty is a spare's.
     sitters: Mutex<BTreeMap<u32, Option<Sitter>>>,
     /// The number of the next seat. Numbers are not used again: files of the last one may be left.
@@ -185,6 +188,7 @@ async fn keep(
                 guest: guest.clone(),
                 provider: fleet.provider.clone(),
                 made: Instant::now(),
+                common: tokio::sync::Mutex::default(),
                 sitters: Mutex::default(),
                 next: AtomicU32::new(0),
                 left: watch::Sender::new(()),

@@ -7,6 +7,8 @@ use sandbox::guest_channel::{
 };
 use sandbox::{Footprint, GroupLimits};
 
+use snapshot::SnapshotId;
+
 use super::sandbox::{Sandbox, Sitter};
 use crate::session::place::{self, Place};
 use crate::session::runner::Ended;
@@ -16,6 +18,8 @@ use crate::session::runner::Ended;
 pub struct Seat {
     sandbox: Arc<Sandbox>,
     place: Place,
+    /// Whether it has a directory in common with the others.
+    shared: bool,
     frozen: bool,
     // Dropping these stops listening inside.
     _listening: (Listening, Listening),
@@ -49,19 +53,20 @@ impl Seat {
         let seat = Seat {
             sandbox,
             place,
+            shared,
             frozen: false,
             _listening: listening,
         };
-        seat.make_directories(shared).await?;
+        seat.make_directories().await?;
         seat.make_group().await?;
         Ok(seat)
     }
 
-    async fn make_directories(&self, shared: bool) -> Result<(), Ended> {
+    async fn make_directories(&self) -> Result<(), Ended> {
         let guest = &self.sandbox.guest;
         let failed = |error| Ended::step("make the session's directories", &error, true);
         if let Some(user) = &self.place.user {
-            if shared {
+            if self.shared {
                 let made = guest.make_dir(place::SHARED, 0o2770, Some(Place::sharing()));
                 made.await.map_err(failed)?;
             }
@@ -214,6 +219,30 @@ impl Seat {
     /// When it cannot be written or the link ended.
     pub async fn restore(&self) -> Result<GuestIo, LinkError> {
         let (roots, user) = (self.place.roots(), self.place.user.clone());
+        self.sandbox.guest.restore(roots, user).await
+    }
+
+    /// What became last of the directory that the seat has in common with others; `None` when it has
+    /// none.
+    pub fn common(&self) -> Option<&tokio::sync::Mutex<Option<(SnapshotId, i64)>>> {
+        self.shared.then_some(&self.sandbox.common)
+    }
+
+    /// Like [`Seat::save`], of the common directory.
+    ///
+    /// # Errors
+    /// When it cannot be read or the link ended.
+    pub async fn save_common(&self, since_ns: i64) -> Result<GuestIo, LinkError> {
+        let (roots, user) = (vec![place::SHARED.to_owned()], self.place.user.clone());
+        self.sandbox.guest.save(roots, since_ns, user).await
+    }
+
+    /// Like [`Seat::restore`], of the common directory.
+    ///
+    /// # Errors
+    /// When it cannot be written or the link ended.
+    pub async fn restore_common(&self) -> Result<GuestIo, LinkError> {
+        let (roots, user) = (vec![place::SHARED.to_owned()], self.place.user.clone());
         self.sandbox.guest.restore(roots, user).await
     }
 
