@@ -60,7 +60,7 @@ struct Bench {
     run: fn(&Setting) -> Result<Vec<Row>>,
 }
 
-const BENCHES: [Bench; 9] = [
+const BENCHES: [Bench; 17] = [
     Bench {
         name: "launch",
         about: "start of the binary, as each sandbox helper pays it",
@@ -105,6 +105,46 @@ const BENCHES: [Bench; 9] = [
         name: "memory",
         about: "memory of an idle server and of a guest",
         run: |setting| measured::run(setting, "memory"),
+    },
+    Bench {
+        name: "snapshot",
+        about: "files saved and brought back, against tar | zstd -1",
+        run: |setting| measured::run(setting, "snapshot"),
+    },
+    Bench {
+        name: "warm",
+        about: "a session with a warm pool, against a bare claude that is initialised",
+        run: |setting| measured::run(setting, "warm"),
+    },
+    Bench {
+        name: "warm-ten",
+        about: "ten such at once",
+        run: |setting| measured::run(setting, "warm-ten"),
+    },
+    Bench {
+        name: "hybrid",
+        about: "a saved session with 10,000 files, against a cold one with none",
+        run: |setting| measured::run(setting, "hybrid"),
+    },
+    Bench {
+        name: "idle",
+        about: "processor time of 20 idle sessions, against 20 bare claudes",
+        run: |setting| measured::run(setting, "idle"),
+    },
+    Bench {
+        name: "frozen",
+        about: "a message to a frozen session, against a bare claude",
+        run: |setting| measured::run(setting, "frozen"),
+    },
+    Bench {
+        name: "saved",
+        about: "memory of 20,000 saved sessions, and restarts with them",
+        run: |setting| measured::run(setting, "saved"),
+    },
+    Bench {
+        name: "ephemeral",
+        about: "what 200 ephemeral sessions leave",
+        run: |setting| measured::run(setting, "ephemeral"),
     },
 ];
 

@@ -10,8 +10,9 @@ use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use crate::hosted::{Hosted, words};
+use crate::hosted::Hosted;
 use crate::http;
+use crate::kernel::words;
 
 /// What the server starts claude with.
 pub struct Recipe {
@@ -44,6 +45,17 @@ impl Recipe {
 
     /// Starts it and writes the first message, as the server does.
     pub async fn start(&self, text: &str) -> Result<Bare> {
+        self.spawn(&prompt(text)?).await
+    }
+
+    /// Starts it and waits until it has read its definition.
+    pub async fn ready(&self) -> Result<Bare> {
+        let mut bare = self.spawn(&[]).await?;
+        http::until(&mut bare.output, &mut bare.bytes, b"\"control_response\"").await?;
+        Ok(bare)
+    }
+
+    async fn spawn(&self, lines: &[u8]) -> Result<Bare> {
         let home = tempfile::tempdir()?;
         for name in ["work", "config", "tmp"] {
             std::fs::create_dir(home.path().join(name))?;
@@ -65,15 +77,15 @@ impl Recipe {
             .kill_on_drop(true);
         let initialize =
             json!({"subtype": "initialize", "systemPrompt": [claude::launch::DEFAULT_SYSTEM]});
-        let mut lines = claude::input::request("initialize", &initialize).to_vec();
-        lines.extend_from_slice(&prompt(text)?);
+        let mut first = claude::input::request("initialize", &initialize).to_vec();
+        first.extend_from_slice(lines);
         let started = Instant::now();
         let mut child = command
             .spawn()
             .with_context(|| format!("cannot start {}", self.cli.display()))?;
         let mut input = child.stdin.take().context("no input")?;
         let output = child.stdout.take().context("no output")?;
-        input.write_all(&lines).await?;
+        input.write_all(&first).await?;
         Ok(Bare {
             child,
             input,
@@ -97,6 +109,11 @@ pub struct Bare {
 }
 
 impl Bare {
+    /// Its process.
+    pub fn pid(&self) -> Result<u32> {
+        self.child.id().context("the bare claude ended")
+    }
+
     /// Waits for the next piece of text.
     pub async fn delta(&mut self) -> Result<Instant> {
         http::until(&mut self.output, &mut self.bytes, b"\"text_delta\"").await

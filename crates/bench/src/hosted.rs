@@ -14,6 +14,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::http::{Client, PATIENCE, Stream};
+use crate::kernel::{descendants, words};
 use crate::place;
 
 const KEY: &str = "hk-bench-0123456789abcdef0123456789";
@@ -27,6 +28,8 @@ const LOOK: Duration = Duration::from_millis(2);
 /// The server, with an agent and an environment.
 pub struct Hosted {
     child: Child,
+    hostel: PathBuf,
+    model: String,
     data: tempfile::TempDir,
     /// How to reach it.
     pub client: Client,
@@ -42,46 +45,55 @@ impl Hosted {
             .prefix("bench-")
             .tempdir_in(below(hostel)?)?;
         install(cli, data.path())?;
-        let mut child = Command::new(hostel)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
-            .arg(data.path())
-            .env("HOSTEL_API_KEY", KEY)
-            .env("ANTHROPIC_API_KEY", "scripted")
-            .env("ANTHROPIC_BASE_URL", model)
-            .env(
-                "HOSTEL_LOG_LEVEL",
-                std::env::var("HOSTEL_LOG_LEVEL").unwrap_or("warn".to_owned()),
-            )
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {}", hostel.display()))?;
-        let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
-        let line = tokio::time::timeout(PATIENCE, lines.next_line()).await??;
-        let line = line.context("the server ended before it was ready")?;
-        let (_, address) = line
-            .rsplit_once("http://")
-            .context("the server said no address")?;
-        let client = Client::new(address.trim().parse()?, KEY);
+        let (child, client) = serve(hostel, data.path(), model).await?;
         let agent =
             json!({"name": "bench", "model": MODEL, "tools": [{"type": "agent_toolset_20260401"}]});
         let agent = id(&client.send("POST", "/v1/agents", &agent).await?)?;
-        let environment = json!({"name": "bench"});
-        let environment = id(&client
-            .send("POST", "/v1/environments", &environment)
-            .await?)?;
-        Ok(Hosted {
+        let mut hosted = Hosted {
             child,
+            hostel: hostel.to_owned(),
+            model: model.to_owned(),
             data,
             client,
             agent,
-            environment,
-        })
+            environment: String::new(),
+        };
+        hosted.environment = hosted.hosting(&json!({})).await?;
+        Ok(hosted)
+    }
+
+    /// Makes an environment whose sandboxes live like this.
+    pub async fn hosting(&self, hosting: &Value) -> Result<String> {
+        let body = json!({"name": "bench", "config": {"type": "cloud", "hosting": hosting}});
+        id(&self.client.send("POST", "/v1/environments", &body).await?)
+    }
+
+    /// The environment with default settings.
+    pub fn environment(&self) -> &str {
+        &self.environment
+    }
+
+    /// Ends the server with a signal and starts it again on the same data. Gives the time from the
+    /// start to the first answer that it can serve.
+    pub async fn restart(&mut self, signal: Signal) -> Result<Duration> {
+        kill(Pid::from_raw(self.pid()?.try_into()?), signal)?;
+        tokio::time::timeout(PATIENCE, self.child.wait()).await??;
+        let begun = Instant::now();
+        (self.child, self.client) = serve(&self.hostel, self.data.path(), &self.model).await?;
+        self.client.send("GET", "/readyz", &json!({})).await?;
+        Ok(begun.elapsed())
     }
 
     /// Makes a session; with a text it begins to work at once.
     pub async fn session(&self, text: Option<&str>) -> Result<Session> {
+        self.session_in(&self.environment, text).await
+    }
+
+    /// The same in another environment.
+    pub async fn session_in(&self, environment: &str, text: Option<&str>) -> Result<Session> {
         let events: Vec<Value> = text.map(message).into_iter().collect();
-        let body = json!({"agent": self.agent, "environment_id": self.environment, "initial_events": events});
+        let body =
+            json!({"agent": self.agent, "environment_id": environment, "initial_events": events});
         let id = id(&self.client.send("POST", "/v1/sessions", &body).await?)?;
         Ok(Session {
             client: self.client.clone(),
@@ -100,26 +112,46 @@ impl Hosted {
         .await
     }
 
+    /// The first process of each sandbox.
+    pub fn guests(&self) -> Vec<u32> {
+        let pid = |entry: fs::DirEntry| {
+            let made = fs::read(entry.path().join("made.json")).ok()?;
+            let made: Value = serde_json::from_slice(&made).ok()?;
+            made["pid"].as_u64()?.try_into().ok()
+        };
+        let entries = fs::read_dir(self.data().join("sandboxes"));
+        entries
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(pid)
+            .collect()
+    }
+
     /// The first process of the only sandbox.
     pub fn guest(&self) -> Option<u32> {
-        let entries = fs::read_dir(self.data.path().join("sandboxes")).ok()?;
-        let made = entries
-            .flatten()
-            .find_map(|entry| fs::read(entry.path().join("made.json")).ok())?;
-        let made: Value = serde_json::from_slice(&made).ok()?;
-        made["pid"].as_u64()?.try_into().ok()
+        self.guests().first().copied()
+    }
+
+    /// The claudes in all sandboxes.
+    pub fn claudes(&self) -> Vec<u32> {
+        let is_claude = |pid: &u32| {
+            words(*pid, "cmdline")
+                .first()
+                .is_some_and(|word| word == place::CLI)
+        };
+        let claude = |guest: u32| descendants(guest).into_iter().find(is_claude);
+        self.guests().into_iter().filter_map(claude).collect()
     }
 
     /// The claude in the only sandbox.
     pub async fn claude(&self) -> Result<u32> {
-        let look = || {
-            descendants(self.guest()?).into_iter().find(|pid| {
-                words(*pid, "cmdline")
-                    .first()
-                    .is_some_and(|word| word == place::CLI)
-            })
-        };
-        until("claude in the sandbox", look).await
+        until("claude in the sandbox", || self.claudes().first().copied()).await
+    }
+
+    /// Where the server keeps everything.
+    pub fn data(&self) -> &Path {
+        self.data.path()
     }
 
     /// The server's process.
@@ -182,16 +214,32 @@ impl Session {
 
     /// Waits until it is idle, by asking: its last event may have been read already.
     pub async fn rest(&self) -> Result<()> {
+        self.becomes("idle").await
+    }
+
+    /// Waits for a status, by asking.
+    pub async fn becomes(&self, status: &str) -> Result<()> {
         let path = format!("/v1/sessions/{}", self.id);
         let asking = async {
-            while self.client.send("GET", &path, &json!({})).await?["status"] != "idle" {
+            while self.client.send("GET", &path, &json!({})).await?["status"] != status {
                 tokio::time::sleep(LOOK).await;
             }
             Ok(())
         };
         tokio::time::timeout(PATIENCE, asking)
             .await
-            .context("the session works for ever")?
+            .with_context(|| format!("the session never becomes {status}"))?
+    }
+
+    /// Makes another one that goes on from where this one stands.
+    pub async fn fork(&self) -> Result<()> {
+        let path = format!("/v1/sessions/{}/fork", self.id);
+        self.client.send("POST", &path, &json!({})).await.map(drop)
+    }
+
+    /// The same session of a server that was started again.
+    pub fn at(&mut self, hosted: &Hosted) {
+        self.client = hosted.client.clone();
     }
 
     /// Deletes it, with its sandbox.
@@ -201,6 +249,30 @@ impl Session {
             .await
             .map(drop)
     }
+}
+
+/// Starts a server and waits until it says its address.
+async fn serve(hostel: &Path, data: &Path, model: &str) -> Result<(Child, Client)> {
+    let mut child = Command::new(hostel)
+        .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+        .arg(data)
+        .env("HOSTEL_API_KEY", KEY)
+        .env("ANTHROPIC_API_KEY", "scripted")
+        .env("ANTHROPIC_BASE_URL", model)
+        .env(
+            "HOSTEL_LOG_LEVEL",
+            std::env::var("HOSTEL_LOG_LEVEL").unwrap_or("warn".to_owned()),
+        )
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot start {}", hostel.display()))?;
+    let mut lines = BufReader::new(child.stdout.take().context("no output")?).lines();
+    let line = tokio::time::timeout(PATIENCE, lines.next_line()).await??;
+    let line = line.context("the server ended before it was ready")?;
+    let (_, address) = line
+        .rsplit_once("http://")
+        .context("the server said no address")?;
+    Ok((child, Client::new(address.trim().parse()?, KEY)))
 }
 
 /// The build directory: where the binary under test lies.
@@ -232,34 +304,6 @@ fn id(made: &Value) -> Result<String> {
         .as_str()
         .context("an answer without an id")?
         .to_owned())
-}
-
-/// The words of `/proc/<pid>/cmdline` or `environ`.
-pub fn words(pid: u32, file: &str) -> Vec<String> {
-    let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    text.split_terminator('\0').map(str::to_owned).collect()
-}
-
-/// Every process below one, those that its threads started too.
-pub fn descendants(pid: u32) -> Vec<u32> {
-    let mut found = vec![pid];
-    let mut next = 0;
-    while let Some(above) = found.get(next).copied() {
-        let threads = fs::read_dir(format!("/proc/{above}/task"));
-        for thread in threads.into_iter().flatten().flatten() {
-            let children = fs::read_to_string(thread.path().join("children"));
-            found.extend(
-                children
-                    .unwrap_or_default()
-                    .split_whitespace()
-                    .filter_map(|pid| pid.parse::<u32>().ok()),
-            );
-        }
-        next += 1;
-    }
-    found.remove(0);
-    found
 }
 
 /// Looks until there is something.

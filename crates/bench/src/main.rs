@@ -16,16 +16,25 @@ mod asker;
 mod bare;
 mod create;
 mod egress;
+mod ephemeral;
 mod events;
+mod files;
+mod frozen;
 mod hosted;
 mod http;
+mod hybrid;
+mod idle;
+mod kernel;
 mod memory;
 mod place;
 mod quiet;
 mod rivals;
 mod row;
+mod saved;
+mod snapshot;
 mod stand_in;
 mod turn;
+mod warm;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,6 +61,7 @@ fn main() -> ExitCode {
     // Inside a sandbox this binary is the other side of a measurement.
     let result = match rest.first().map(String::as_str) {
         _ if program == place::CLI => stand_in::run(),
+        Some("files") => files::run(&rest[1..]),
         Some("ask") => asker::run(rest.get(1).map_or("", String::as_str)),
         _ => measure(&rest),
     };
@@ -105,10 +115,18 @@ async fn one(setting: &Setting, name: &str) -> Result<Vec<Row>> {
         "second" => turn::run(setting, turn::Which::Second).await,
         "turns" => turn::run(setting, turn::Which::Both).await,
         "crowd" => turn::crowd(setting).await,
+        "warm" => warm::one(setting).await,
+        "warm-ten" => warm::ten(setting).await,
+        "hybrid" => hybrid::run(setting).await,
+        "idle" => idle::run(setting).await,
+        "frozen" => frozen::run(setting).await,
+        "saved" => saved::run(setting).await,
+        "ephemeral" => ephemeral::run(setting).await,
         "rivals" => rivals::run(setting).await,
         "egress" => egress::run(setting).await,
         "events" => events::run(setting).await,
         "memory" => memory::run(setting).await,
+        "snapshot" => snapshot::run(setting).await,
         _ => bail!("no such measurement"),
     }
 }

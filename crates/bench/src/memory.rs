@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use model::{Model, Options};
 
 use crate::Setting;
-use crate::hosted::{Hosted, descendants, words};
+use crate::hosted::Hosted;
+use crate::kernel::{descendants, pss, words};
 use crate::row::{Bound, Row};
 
 /// What is asked before.
@@ -53,13 +54,4 @@ pub async fn run(setting: &Setting) -> Result<Vec<Row>> {
     hosted.stop().await?;
     model.stop().await;
     Ok(rows)
-}
-
-fn pss(pid: u32) -> Result<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("Pss:"))
-        .context("no Pss")?;
-    Ok(line.trim().trim_end_matches(" kB").parse::<u64>()? * 1024)
 }

@@ -14,7 +14,7 @@ pub struct Row {
     pub what: String,
     /// What it was measured against; empty when it has no baseline.
     pub baseline: String,
-    /// `ms` or `MB`.
+    /// `ms`, `MB` and the like; empty for what is counted.
     pub unit: &'static str,
     /// Our samples.
     pub ours: Vec<f64>,
@@ -76,14 +76,15 @@ impl Row {
 
     /// A row of one size.
     pub fn size(what: &str, bytes: u64, bounds: &[Bound]) -> Row {
+        Row::number(what, "MB", bytes as f64 / 1e6, bounds)
+    }
+
+    /// A row of one number.
+    pub fn number(what: &str, unit: &'static str, ours: f64, bounds: &[Bound]) -> Row {
         Row {
-            what: what.to_owned(),
-            baseline: String::new(),
-            unit: "MB",
-            ours: vec![bytes as f64 / 1e6],
-            theirs: Vec::new(),
-            bounds: bounds.to_vec(),
-            missing: None,
+            unit,
+            ours: vec![ours],
+            ..Row::times(what, &[], bounds)
         }
     }
 }

@@ -17,10 +17,12 @@ use crate::row::{Bound, Row, WARM_UP};
 
 /// What is asked: the scripted model says this much.
 pub const TEXT: &str = "@say Hello from the model.";
-const DELTA: &[u8] = b"event: event_delta\n";
-const IDLE: &[u8] = b"event: session.status_idle\n";
+/// The first text.
+pub const DELTA: &[u8] = b"event: event_delta\n";
+/// The end of the turn.
+pub const IDLE: &[u8] = b"event: session.status_idle\n";
 /// Between the turns, so that what claude does after an answer is not measured with the next.
-const SETTLE: Duration = Duration::from_millis(300);
+pub const SETTLE: Duration = Duration::from_millis(300);
 /// How many a crowd is.
 pub const CROWD: usize = 10;
 /// A crowd takes seconds, and is for orientation.
@@ -41,7 +43,8 @@ pub enum Which {
 pub struct World {
     /// The scripted model.
     pub model: model::Running,
-    hosted: Hosted,
+    /// The server.
+    pub hosted: Hosted,
     /// How the bare claude is started.
     pub recipe: Recipe,
 }
@@ -64,7 +67,7 @@ impl World {
             .await?
             .spawn();
         let hosted = Hosted::start(&setting.hostel, &setting.cli, &model.url()).await?;
-        let (session, _, stream, ..) = first(&hosted).await?;
+        let (session, stream, ..) = first(&hosted, hosted.environment()).await?;
         let recipe = Recipe::of(&hosted, setting.cli.clone(), &model.url()).await?;
         finish(session, stream).await?;
         hosted.empty().await?;
@@ -134,11 +137,11 @@ pub async fn crowd(setting: &Setting) -> Result<Vec<Row>> {
         let mut tasks = JoinSet::new();
         for _ in 0..CROWD {
             let world = world.clone();
-            tasks.spawn(async move { first(&world.hosted).await });
+            tasks.spawn(async move { first(&world.hosted, world.hosted.environment()).await });
         }
         let mut slowest = begun;
         for done in tasks.join_all().await {
-            let (session, _, stream, _, at) = done?;
+            let (session, stream, _, at) = done?;
             slowest = slowest.max(at);
             finish(session, stream).await?;
         }
@@ -179,22 +182,26 @@ pub async fn bare_crowd(world: &Arc<World>) -> Result<Duration> {
 
 /// Makes a session with its first message and waits for the first text. The stream is opened as
 /// soon as the session's id is known, long before there is any text.
-async fn first(hosted: &Hosted) -> Result<(Session, Instant, Stream, Duration, Instant)> {
+pub async fn first(
+    hosted: &Hosted,
+    environment: &str,
+) -> Result<(Session, Stream, Duration, Instant)> {
     let begun = Instant::now();
-    let session = hosted.session(Some(TEXT)).await?;
+    let session = hosted.session_in(environment, Some(TEXT)).await?;
     let mut stream = session.stream().await?;
     let at = stream.until(DELTA).await?;
-    Ok((session, begun, stream, at - begun, at))
+    Ok((session, stream, at - begun, at))
 }
 
-async fn finish(session: Session, mut stream: Stream) -> Result<()> {
+/// Waits for the end of the turn and deletes the session.
+pub async fn finish(session: Session, mut stream: Stream) -> Result<()> {
     stream.until(IDLE).await?;
     session.delete().await
 }
 
 async fn hosted(world: &World) -> Result<(Duration, Duration)> {
     quiet().await?;
-    let (session, _, mut stream, first, _) = first(&world.hosted).await?;
+    let (session, mut stream, first, _) = first(&world.hosted, world.hosted.environment()).await?;
     stream.until(IDLE).await?;
     tokio::time::sleep(SETTLE).await;
     let begun = Instant::now();

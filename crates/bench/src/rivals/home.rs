@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
 use super::{find, places};
-use crate::hosted::{descendants, until};
+use crate::hosted::until;
 use crate::http::{Client, PATIENCE};
+use crate::kernel::descendants;
 
 /// How often a state is looked at.
 const LOOK: Duration = Duration::from_millis(20);

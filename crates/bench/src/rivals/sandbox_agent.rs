@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::home::{self, Home, Started};
 use super::{Rival, TEXT};
-use crate::hosted::words;
 use crate::http::Client;
+use crate::kernel::words;
 
 const PROGRAM: &str = "sandbox-agent";
 const ADAPTER: &str = "claude-agent-acp";
