@@ -268,6 +268,12 @@ impl Sessions {
         self.0.ledger.flush().await;
     }
 
+    /// Ends the spares of an environment that was changed, archived or deleted: they are no use to
+    /// sessions that come now.
+    pub fn forget_spares(&self, environment: &str) {
+        self.0.fleet.forget(&format!("{environment}/"));
+    }
+
     /// Says that a session has client events to look at.
     pub fn wake(&self, workspace: &str, id: &str) {
         self.0.handle(workspace, id, |handle| handle.bell.ring());

@@ -209,12 +209,6 @@ impl Fleet {
         self.pool.forget(environment);
     }
 
-    /// How many spares wait, by environment and agent.
-    #[must_use]
-    pub fn spares(&self) -> Vec<(String, usize)> {
-        self.pool.counts()
-    }
-
     /// Resolves when the caller, who is idle, should give up its sandbox for somebody else. Those who
     /// wait longest are asked first.
     pub async fn pressed(&self) {

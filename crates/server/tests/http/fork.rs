@@ -225,6 +225,6 @@ async fn a_fork_has_the_files_of_its_point() {
         // Its content goes with it, and with it alone.
         world.delete(&format!("/v1/sessions/{id}")).await.ok();
         let lines = world.snapshots.lines().await.unwrap();
-        assert_eq!(lines, [session.clone()]);
+        assert_eq!(lines, std::slice::from_ref(&session));
     }
 }

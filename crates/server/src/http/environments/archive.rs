@@ -22,5 +22,6 @@ pub(in crate::http) async fn archive(
         .environments()
         .archive(&caller.workspace, &id, app.clock.now())
         .await?;
+    app.sessions.forget_spares(&id);
     super::view(&row.ok_or_else(|| super::not_found(&id))?).map(Json)
 }

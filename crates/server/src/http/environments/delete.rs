@@ -24,10 +24,13 @@ pub(in crate::http) async fn delete(
         .delete(&caller.workspace, &id)
         .await
     {
-        Ok(()) => Ok(Json(Deleted {
-            id,
-            kind: "environment_deleted".to_owned(),
-        })),
+        Ok(()) => {
+            app.sessions.forget_spares(&id);
+            Ok(Json(Deleted {
+                id,
+                kind: "environment_deleted".to_owned(),
+            }))
+        }
         Err(DeleteEnvironmentError::NotFound) => Err(super::not_found(&id)),
         Err(DeleteEnvironmentError::InUse { sessions }) => {
             let rule = "delete them first, or archive the environment instead";

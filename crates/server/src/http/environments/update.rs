@@ -64,7 +64,10 @@ async fn attempt(
         )
         .await
     {
-        Ok(row) => Ok(Some(row)),
+        Ok(row) => {
+            app.sessions.forget_spares(id);
+            Ok(Some(row))
+        }
         Err(UpdateEnvironmentError::NotFound) => Err(super::not_found(id)),
         Err(UpdateEnvironmentError::Archived) => Err(archived()),
         Err(UpdateEnvironmentError::RevisionMismatch { .. }) => Ok(None),

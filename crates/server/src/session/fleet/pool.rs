@@ -178,16 +178,6 @@ impl Pool {
         drop(gone);
     }
 
-    /// How many spares wait, by owner.
-    #[must_use]
-    pub fn counts(&self) -> Vec<(String, usize)> {
-        let shelves = self.lock();
-        let counts = shelves.iter();
-        counts
-            .map(|(owner, shelf)| (owner.clone(), shelf.spares.len()))
-            .collect()
-    }
-
     /// Removes spares that are dead, old or too many; the class of which one is missing most.
     fn sweep(&self) -> Option<Class> {
         let now = Instant::now();
