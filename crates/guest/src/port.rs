@@ -45,10 +45,10 @@ impl Acceptances {
         }
     }
 
-    /// Who connected, if the connection still stands.
-    fn owner(&self, connection: &TcpStream, from: SocketAddr) -> Option<u32> {
-        match (from, connection.local_addr().ok()?) {
-            (SocketAddr::V4(from), SocketAddr::V4(to)) => self.owners.as_ref()?.of(from, to),
+    /// Who is at the far end of a connection, if it still stands.
+    fn owner(&self, connection: &TcpStream) -> Option<u32> {
+        match (connection.peer_addr().ok()?, connection.local_addr().ok()?) {
+            (SocketAddr::V4(far), SocketAddr::V4(own)) => self.owners.as_ref()?.of(far, own),
             _ => None,
         }
     }
@@ -60,8 +60,8 @@ impl Acceptances {
     }
 }
 
-/// Connects to a port and carries the connection.
-pub async fn dial(mut stream: Stream, port: u16) {
+/// Connects to a port and carries the connection; with a user id, only if that user answers.
+pub async fn dial(acceptances: &Acceptances, mut stream: Stream, port: u16, uid: Option<u32>) {
     let connected = match TcpStream::connect(("127.0.0.1", port)).await {
         Ok(connected) => connected,
         Err(error) => {
@@ -73,6 +73,10 @@ pub async fn dial(mut stream: Stream, port: u16) {
             return refuse(stream, Refusal::new(code, message)).await;
         }
     };
+    if uid.is_some() && acceptances.owner(&connected) != uid {
+        let message = format!("somebody else listens on 127.0.0.1:{port} inside");
+        return refuse(stream, Refusal::new(ErrorCode::Denied, message)).await;
+    }
     if stream.answer(&Opened::Ok).await.is_ok() {
         let (from_host, to_host) = stream.split();
         relay(connected, from_host, to_host).await;
@@ -134,8 +138,8 @@ async fn accept(acceptances: &Acceptances, listener: &TcpListener, tag: Rc<str>,
             return;
         };
         match listener.accept().await {
-            Ok((connection, from)) => {
-                if uid.is_some() && acceptances.owner(&connection, from) != uid {
+            Ok((connection, _)) => {
+                if uid.is_some() && acceptances.owner(&connection) != uid {
                     // Somebody else's port; dropping the connection refuses it.
                     continue;
                 }

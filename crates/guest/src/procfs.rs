@@ -26,6 +26,12 @@ pub fn processes() -> Vec<Entry> {
         .collect()
 }
 
+/// The parent of a process that lives.
+pub fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    parse(&String::from_utf8_lossy(&stat)).map(|entry| entry.parent)
+}
+
 /// The children of this process, which has one thread, also those that nobody may look at.
 /// Empty on kernels that do not keep the list.
 pub fn own_children() -> Vec<i32> {

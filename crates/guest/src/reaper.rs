@@ -35,6 +35,13 @@ pub struct Reaper {
 /// A supervisor that was started.
 pub struct Supervisor(Pid);
 
+impl Supervisor {
+    /// Whether a process is one that it started, or has ended.
+    pub fn may_have_started(&self, pid: i32) -> bool {
+        procfs::parent(pid).is_none_or(|parent| parent == self.0.as_raw())
+    }
+}
+
 impl Drop for Reaper {
     fn drop(&mut self) {
         if let Some(task) = self.task.borrow_mut().take() {

@@ -56,7 +56,7 @@ pub async fn serve(guest: Rc<Guest>, mut stream: Stream) {
     match open {
         Open::Hello { generations } => hello(&guest, stream, &generations).await,
         Open::Spawn(spec) => process::serve(&guest, stream, spec).await,
-        Open::Dial { port } => port::dial(stream, port).await,
+        Open::Dial { port, uid } => port::dial(&guest.acceptances, stream, port, uid).await,
         Open::Listen { port, tag, uid } => {
             port::listen(&guest.acceptances, stream, port, tag, uid).await;
         }

@@ -22,6 +22,10 @@ pub enum Open {
     Dial {
         /// The port on 127.0.0.1 inside.
         port: u16,
+        /// Goes on only when this user's process listens there, by what the kernel says; only in
+        /// a sandbox of several members, any of whom may have taken the port.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
     },
     /// Listens on a port of the sandbox's loopback. Answered with [`Opened::Listening`]. Each
     /// connection becomes an [`Open::Accepted`] stream. The end of this stream stops listening.

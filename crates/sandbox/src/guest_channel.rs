@@ -86,7 +86,17 @@ impl Guest {
 
     /// Connects to a port of the sandbox's loopback.
     pub async fn dial(&self, port: u16) -> Result<GuestIo, LinkError> {
-        Ok(GuestIo::new(self.link.open_ok(&Open::Dial { port }).await?))
+        self.dial_to(port, None).await
+    }
+
+    /// The same where several members may have taken the port: refused unless it is `user`'s.
+    pub async fn dial_for(&self, user: &User, port: u16) -> Result<GuestIo, LinkError> {
+        self.dial_to(port, Some(user.uid)).await
+    }
+
+    async fn dial_to(&self, port: u16, uid: Option<u32>) -> Result<GuestIo, LinkError> {
+        let open = Open::Dial { port, uid };
+        Ok(GuestIo::new(self.link.open_ok(&open).await?))
     }
 
     /// Listens on a port of the sandbox's loopback; 0 lets the guest choose. Connections arrive

@@ -110,6 +110,11 @@ pub async fn launch(reaper: &Reaper, spec: ProcessSpec) -> Result<Launched, Refu
         }
     }
     match control::decode(report) {
+        // It is the member's own process that reports, and the host will act on the number.
+        (control::STARTED, pid) if spec.user.is_some() && !supervisor.may_have_started(pid) => {
+            reaper.kill(&supervisor);
+            Err(cannot(io::Error::other("another process was reported")))
+        }
         (control::STARTED, pid) => Ok(Launched {
             pid: pid.cast_unsigned(),
             control,

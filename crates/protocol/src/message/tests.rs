@@ -27,7 +27,10 @@ fn opens() -> Vec<Open> {
             generations: vec![1, 2],
         },
         Open::Spawn(spec()),
-        Open::Dial { port: 80 },
+        Open::Dial {
+            port: 80,
+            uid: None,
+        },
         Open::Listen {
             port: 0,
             tag: "model".into(),
@@ -93,7 +96,7 @@ fn the_list_of_known_opens_is_complete() {
 #[test]
 fn an_unknown_field_is_ignored() {
     let open = decode_open(br#"{"open":"dial","port":1,"since":"generation 9"}"#).unwrap();
-    assert_eq!(open, Open::Dial { port: 1 });
+    assert_eq!(open, Open::Dial { port: 1, uid: None });
 }
 
 #[test]

@@ -209,3 +209,72 @@ fn resources(limits: &Limits) -> Value {
         "cpu": { "quota": limits.cpu_quota_us, "period": limits.cpu_period_us },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn made_for(members: bool) -> Value {
+        let request: Request = serde_json::from_value(json!({
+            "id": "one", "hostname": "sandbox", "root": ["/root"], "binds": [], "tools": [],
+            "disk": { "Memory": 1 }, "ids": { "Range": 600_000_000 }, "members": members,
+            "cgroups": [], "cgroups_path": null, "maker": "Embedded",
+            "limits": { "memory_bytes": 1, "pids": 1, "cpu_quota_us": 1, "cpu_period_us": 1 },
+        }))
+        .unwrap();
+        let stage = Stage {
+            root: "/stage/root".into(),
+            bundle: "/stage/bundle".into(),
+            state: "/stage/state".into(),
+            disk: "/stage/disk".into(),
+        };
+        config(&request, &stage, false)
+    }
+
+    const SETS: [&str; 5] = [
+        "bounding",
+        "effective",
+        "permitted",
+        "inheritable",
+        "ambient",
+    ];
+
+    #[test]
+    fn a_sandbox_of_one_has_nothing_of_what_members_need() {
+        let config = made_for(false);
+        let process = &config["process"];
+        assert_eq!(process["args"], json!(["/opt/hostel/guest"]));
+        assert_eq!(
+            process["user"],
+            json!({ "uid": 1000, "gid": 1000, "umask": 0o022 })
+        );
+        for set in SETS {
+            assert_eq!(process["capabilities"][set], json!([]), "{set}");
+        }
+        let options = |index: usize| &config["mounts"][index]["options"];
+        assert_eq!(*options(0), json!(["nosuid", "noexec", "nodev"]));
+        assert!(options(3).as_array().unwrap().contains(&json!("mode=1777")));
+        assert_eq!(config["linux"]["maskedPaths"], json!(MASKED));
+    }
+
+    #[test]
+    fn for_members_the_guest_alone_is_privileged_and_only_in_its_namespace() {
+        let config = made_for(true);
+        let process = &config["process"];
+        assert_eq!(process["args"], json!(["/opt/hostel/guest", "members"]));
+        for set in &SETS[..3] {
+            assert_eq!(process["capabilities"][set], json!(FOR_MEMBERS), "{set}");
+        }
+        // What a program that it starts would get.
+        for set in &SETS[3..] {
+            assert_eq!(process["capabilities"][set], json!([]), "{set}");
+        }
+        assert_eq!(process["noNewPrivileges"], json!(true));
+        let of = |config: &Value| {
+            let kinds = config["linux"]["namespaces"].as_array().unwrap().clone();
+            (kinds, config["linux"]["uidMappings"].clone())
+        };
+        assert_eq!(of(&config), of(&made_for(false)));
+        assert!(of(&config).0.contains(&json!({ "type": "user" })));
+    }
+}

@@ -68,7 +68,10 @@ pub(super) async fn create(shared: &Arc<Shared>, spec: &Spec) -> Result<Sandbox,
     let request = prepare(shared, spec, &hold).await?;
     match launch(shared, &spec.id, &request).await {
         Ok(stream) => {
-            let description = shared.description();
+            let mut description = shared.description();
+            if spec.members {
+                description.lost.extend(members::lost());
+            }
             Ok(Sandbox {
                 id: spec.id.clone(),
                 stream: Box::new(stream),

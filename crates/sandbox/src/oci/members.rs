@@ -13,6 +13,7 @@ use super::{
     request::Bind,
     rootfs::{GENERATION, WRITTEN, open_up, settle},
     shared::{Identity, Shared},
+    sys::landlock_version,
 };
 use crate::provider::{Isolation, MEMBER_IDS, MEMBERS_GROUP, ProviderError, Spec};
 
@@ -28,6 +29,16 @@ pub(super) fn check(shared: &Shared, spec: &Spec) -> Result<(), ProviderError> {
     Err(ProviderError::Spec {
         field: "place for several members",
         reason: reason.to_owned(),
+    })
+}
+
+/// What this host does not give them, one sentence each.
+pub(super) fn lost() -> Option<String> {
+    // Version 6 of Landlock came with Linux 6.12.
+    (landlock_version() < 6).then(|| {
+        "members can connect to each other's abstract unix sockets: this kernel has no Landlock \
+         that keeps them apart"
+            .to_owned()
     })
 }
 

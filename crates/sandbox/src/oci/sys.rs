@@ -1,7 +1,7 @@
-//! The kernel's loop devices. The only unsafe code of this crate.
+//! The kernel's loop devices, and which Landlock it has. The only unsafe code of this crate.
 //!
-//! Safe code cannot do it: the loop interface is `ioctl` alone, and neither nix nor rustix
-//! wraps it. What is here never keeps a pointer beyond one call.
+//! Safe code cannot do it: the loop interface is `ioctl` alone, and neither nix nor rustix wraps
+//! it or Landlock. What is here never keeps a pointer beyond one call.
 #![allow(unsafe_code)]
 
 use std::{
@@ -10,6 +10,8 @@ use std::{
     os::fd::AsRawFd,
     path::{Path, PathBuf},
 };
+
+use nix::libc;
 
 /// `LOOP_CTL_GET_FREE`: the number of a device that is not in use.
 const GET_FREE: u64 = 0x4C82;
@@ -50,6 +52,16 @@ struct LoopConfig {
     block_size: u32,
     info: LoopInfo,
     reserved: [u64; 8],
+}
+
+/// The version of Landlock that this kernel offers; 0 for none.
+pub(super) fn landlock_version() -> i64 {
+    const VERSION: u32 = 1;
+    let nothing = std::ptr::null::<u8>();
+    // SAFETY: with this flag the kernel reads no memory and only answers with a number.
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, nothing, 0_usize, VERSION) };
+    version.max(0)
 }
 
 /// Attaches `image` to a free loop device. The device goes free when the returned file and

@@ -56,6 +56,26 @@ async fn a_port_for_one_member_takes_nobody_else() {
     house.leave().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_that_another_member_took_is_not_dialled_for_one() {
+    let Some(house) = House::new().await else {
+        return;
+    };
+    let (ann, bob) = (house.member(0).await, house.member(1).await);
+    let script = r#"python3 -c '
+import socket
+s = socket.socket(); s.bind(("127.0.0.1", 8080)); s.listen(); print("ready", flush=True)
+while True:
+    c, _ = s.accept(); c.send(b"from bob"); c.close()'"#;
+    let _keep = house.ready(&bob, script).await;
+    assert!(soon(house.guest.dial_for(&ann.user, 8080)).await.is_err());
+    let mut io = soon(house.guest.dial_for(&bob.user, 8080)).await.unwrap();
+    let mut said = String::new();
+    soon(io.read_to_string(&mut said)).await.unwrap();
+    assert_eq!(said, "from bob");
+    house.leave().await;
+}
+
 /// Whether this kernel can keep abstract sockets apart: from 6.12 on.
 fn kernel_scopes_sockets() -> io::Result<bool> {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;

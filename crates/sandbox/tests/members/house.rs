@@ -3,7 +3,7 @@
 use std::{path::PathBuf, time::Duration};
 
 use sandbox::{
-    MEMBER_IDS, MEMBERS_GROUP, Provider, Resources, Rootfs, Spec,
+    DiskLimit, MEMBER_IDS, MEMBERS_GROUP, Mount, Provider, Resources, Rootfs, Spec,
     guest_channel::{
         Exit, GUEST, Guest, Incoming, Output, Process, ProcessInput, ProcessOutput, ProcessSpec,
         User,
@@ -43,10 +43,11 @@ pub struct Done {
 impl House {
     /// None, with a printed reason, when this host cannot do it.
     pub async fn new() -> Option<Self> {
-        Self::with("embedded").await
+        Self::with("embedded", None).await
     }
 
-    pub async fn with(runtime: &str) -> Option<Self> {
+    /// With this runtime, and its disk kept this way.
+    pub async fn with(runtime: &str, disk: Option<DiskLimit>) -> Option<Self> {
         if !nix::unistd::geteuid().is_root() {
             eprintln!("skipped: users of a sandbox need root outside");
             return None;
@@ -57,6 +58,7 @@ impl House {
             PathBuf::from(env!("CARGO_BIN_EXE_sandbox-helper")),
             GUEST,
         );
+        config.disk = disk;
         if runtime != "embedded" {
             let places = ["/usr/bin", "/usr/sbin", "/usr/local/bin"].map(PathBuf::from);
             if !places.iter().any(|place| place.join(runtime).exists()) {
@@ -66,6 +68,10 @@ impl House {
             config.runtime = RuntimeChoice::Named(runtime.to_owned());
         }
         let provider = Oci::probe(config).await.unwrap();
+        let claude = std::env::var_os("HOSTEL_TEST_CLAUDE").map(|claude| Mount {
+            source: claude.into(),
+            target: "/opt/hostel/claude".into(),
+        });
         let spec = Spec {
             id: "house".parse().unwrap(),
             rootfs: Rootfs::Host,
@@ -73,7 +79,7 @@ impl House {
                 disk_bytes: 64 << 20,
                 ..Resources::default()
             },
-            read_only: Vec::new(),
+            read_only: claude.into_iter().collect(),
             hostname: "house".to_owned(),
             members: true,
         };
