@@ -14,6 +14,8 @@ use crate::server::binary;
 pub enum Cli {
     /// The one that users have.
     Real,
+    /// The one that was published before it.
+    Before,
     /// This script in its place.
     Fake(String),
     /// None at all.
@@ -25,10 +27,28 @@ impl Cli {
     pub fn install(&self, data: &Path) {
         match self {
             Cli::Real => share(&real(), &data.join("cli")),
+            Cli::Before => share(&before(), &data.join("cli")),
             Cli::Fake(script) => fake(script, data),
             Cli::None => {}
         }
     }
+}
+
+/// The number of the real one.
+#[must_use]
+pub fn real_version() -> String {
+    only(&real())
+}
+
+/// The number of the one before it.
+#[must_use]
+pub fn before_version() -> String {
+    only(&before())
+}
+
+fn only(cli: &Path) -> String {
+    let version = versions(cli).next().unwrap();
+    version.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
 fn fake(script: &str, data: &Path) {
@@ -41,18 +61,25 @@ fn fake(script: &str, data: &Path) {
 
 /// Where the real one is installed for all tests, those in other languages as well.
 fn real() -> PathBuf {
+    kept("tests-cli", &[])
+}
+
+/// Where the one before it is.
+fn before() -> PathBuf {
+    kept("tests-cli/before", &[format!("<{}", real_version())])
+}
+
+/// The versions in a directory below the build's own, with one installed when there is none.
+fn kept(name: &str, which: &[String]) -> PathBuf {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap();
-    let shared = binary()
-        .parent()
-        .and_then(Path::parent)
-        .unwrap()
-        .join("tests-cli");
+    let shared = binary().parent().and_then(Path::parent).unwrap().join(name);
     fs::create_dir_all(&shared).unwrap();
     if versions(&shared.join("cli")).next().is_none() {
         let installed = Command::new(binary())
             .args(["cli", "install", "--data"])
             .arg(&shared)
+            .args(which)
             .status()
             .unwrap();
         assert!(

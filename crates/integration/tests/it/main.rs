@@ -16,3 +16,4 @@ mod money;
 mod readers;
 mod rootless;
 mod secrets;
+mod upgrades;
