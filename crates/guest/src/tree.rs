@@ -2,7 +2,7 @@
 //! begins with.
 //!
 //! ```text
-//! save:    files ──walk──▶ frames ──queue──▶ stream        (save.rs, known.rs)
+//! save:    files ──walk──▶ frames ──queue──▶ stream        (save.rs, known.rs, mapped.rs)
 //! restore: stream ──queue──▶ frames ──make──▶ files        (restore.rs)
 //! ```
 //!
@@ -12,6 +12,7 @@
 
 mod chain;
 mod known;
+mod mapped;
 mod restore;
 mod save;
 

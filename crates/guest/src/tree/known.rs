@@ -5,11 +5,11 @@
 //! takes all its files to other paths without touching them, and two directories that change
 //! places would look untouched. So each directory's number is kept with its path: where they no
 //! longer agree, everything below is sent. And a clock that was set back would hide changes, so
-//! how far it was from the steady clock is kept too.
+//! how far it was from the steady clock is kept too, and so is which files were mapped.
 
 use std::{
     cell::RefCell,
-    collections::{HashMap, VecDeque, hash_map::RandomState},
+    collections::{HashMap, HashSet, VecDeque, hash_map::RandomState},
     hash::BuildHasher as _,
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
@@ -45,6 +45,8 @@ pub struct Moment {
     roots: Vec<Bytes>,
     hasher: RandomState,
     dirs: HashMap<u64, u64>,
+    /// Files that were being written to without a trace.
+    pub mapped: HashSet<u64>,
 }
 
 impl Known {
@@ -73,6 +75,7 @@ impl Known {
             roots: roots.to_vec(),
             hasher: self.hasher.clone(),
             dirs: HashMap::new(),
+            mapped: HashSet::new(),
         };
         self.stamp(&mut moment);
         moment

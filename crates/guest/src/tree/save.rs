@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use super::{
     chain::{self, Chain, DEPTH_MAX, DIRECTORY},
     known::Moment,
-    step,
+    mapped, step,
 };
 use out::Out;
 
@@ -37,10 +37,11 @@ const XATTR_MAX: usize = 64 * 1024;
 
 /// Sends the trees of a moment's roots: whole ones, or what changed since an older moment.
 pub fn save(
-    next: Moment,
+    mut next: Moment,
     last: Option<&Moment>,
     pieces: mpsc::Sender<Bytes>,
 ) -> Result<(TreeEnd, Moment), Refusal> {
+    next.mapped = mapped::writable();
     let mut walk = Walk {
         out: Out::new(pieces),
         since: last.map(|last| next.changed_since(last)),
@@ -170,7 +171,10 @@ impl Walk<'_> {
     }
 
     fn changed(&self, stat: &Stat) -> bool {
+        let mapped = |moment: &Moment| moment.mapped.contains(&stat.st_ino);
         self.since.is_none_or(|since| changed_at(stat) >= since)
+            || mapped(&self.next)
+            || self.last.is_some_and(mapped)
     }
 
     /// Sends what is at a name. Says whether it is a directory, of which nothing is sent yet.
@@ -361,3 +365,6 @@ fn nanoseconds(seconds: i64, rest: u64) -> i64 {
         .saturating_mul(1_000_000_000)
         .saturating_add_unsigned(rest)
 }
+
+#[cfg(test)]
+mod tests;
