@@ -53,6 +53,8 @@ const LONG: Duration = Duration::from_secs(3600);
 pub enum Request {
     /// Archive the session.
     Archive(oneshot::Sender<Result<(), Refused>>),
+    /// Keep a snapshot of the files as they are, when the session has a seat.
+    Save(oneshot::Sender<Result<(), Refused>>),
     /// End everything, so that the session can be deleted.
     Delete(oneshot::Sender<Result<(), Refused>>),
     /// Change the session's fields.

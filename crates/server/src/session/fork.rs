@@ -6,6 +6,7 @@
 
 mod closing;
 
+use api::environment::hosting::Pattern;
 use api::event::Event;
 use api::id::Prefix;
 use api::session::fork::{ForkSession, Workspace};
@@ -14,7 +15,8 @@ use serde::Serialize;
 use snapshot::SnapshotId;
 use store::{Fork, Listed, NewEvent, SessionRow, SnapshotRow, Status, StoreError};
 
-use super::{Inner, Sessions, thread_id};
+use super::actor::Request;
+use super::{Inner, Sessions, start, thread_id};
 use closing::Closing;
 
 /// Events that are read at once.
@@ -35,6 +37,9 @@ pub enum ForkError {
     /// The point is no event of its log.
     #[error("the session has no processed event with this id")]
     NoSuchEvent,
+    /// Its files are at a place of its own among others, where the new session cannot be.
+    #[error("the session shares its sandbox, where its files are called by its own name")]
+    Members,
     /// Its agent or environment takes no new sessions.
     #[error(transparent)]
     Refused(store::CreateSessionError),
@@ -70,9 +75,17 @@ impl Sessions {
             let status = source.status;
             return Err(ForkError::Busy { status });
         }
+        if request.event_id.is_none() && self.is_live(id) {
+            // The files as they are now; when that fails, those of the last rest.
+            let _ = self.ask(workspace, id, Request::Save).await;
+        }
         let until = inner.point(id, request.event_id.as_deref()).await?;
         let closing = inner.closing(&source, until).await?;
         let files = inner.files_at(id, until, request.workspace).await?;
+        let hosting = start::hosting(&source);
+        if files.is_some() && (hosting.max_sessions > 1 || hosting.pattern == Pattern::Shared) {
+            return Err(ForkError::Members);
+        }
         let row = inner.fork_row(source, request);
         let held = inner.retention.hold(&row.id);
         if let Some(files) = &files {

@@ -176,8 +176,16 @@ pub async fn run(
 async fn sit(begin: Begin, around: &Surroundings, orders: mpsc::Receiver<Order>) -> Ended {
     let (mut seat, claude) = match begin {
         Begin::Warm(spare) => {
-            let Spare { seat, claude, .. } = *spare;
+            let Spare {
+                seat,
+                claude,
+                rests,
+                ..
+            } = *spare;
             seat.give(around.sitter.clone());
+            if !rests {
+                seat.yield_to_others(false).await;
+            }
             (seat, Some(claude))
         }
         Begin::Cold(plan, company) => {

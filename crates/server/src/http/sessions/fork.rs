@@ -33,6 +33,9 @@ fn refusal(error: ForkError, id: &str) -> ApiError {
             "the session is {} and cannot be forked now; wait until it is idle, or send a user.interrupt",
             status.as_str()
         )),
+        ForkError::Members => ApiError::invalid(format!(
+            "workspace: {error}; fork it with `\"workspace\": \"empty\"`"
+        )),
         ForkError::NoSuchEvent => ApiError::invalid(format!("event_id: {error}")),
         ForkError::Refused(CreateSessionError::EnvironmentArchived) => {
             super::create::environment_archived()

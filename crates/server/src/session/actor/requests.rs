@@ -25,6 +25,13 @@ impl Actor {
                 let _ = answer.send(result);
                 ended
             }
+            Request::Save(answer) => {
+                match self.busy() {
+                    Some(refused) => drop(answer.send(Err(refused))),
+                    None => self.save_for(answer).await,
+                }
+                Ok(())
+            }
             Request::Delete(answer) => {
                 let Some(refused) = self.busy() else {
                     self.kill();

@@ -5,10 +5,11 @@ use std::time::Duration;
 use api::environment::hosting::{Pattern, WhenDone};
 use claude::frame::OwnWork;
 use store::Write;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::log::Batch;
-use super::{Actor, End};
+use super::{Actor, End, Refused};
 use crate::session::fleet::Stillness;
 use crate::session::keep::{Kept, Output};
 use crate::session::ladder::{Standing, Step};
@@ -43,6 +44,8 @@ pub(super) struct Rest {
     owes: bool,
     /// Somebody else needs the place.
     pressed: bool,
+    /// Who waits for a snapshot.
+    savers: Vec<oneshot::Sender<Result<(), Refused>>>,
     /// When a claude that should always run is started again.
     revive_at: Option<Instant>,
     revivals: u32,
@@ -64,6 +67,7 @@ impl Rest {
     /// Claude or its sandbox is gone. Where a session is to stay, it is brought back.
     pub(super) fn lost(&mut self, pattern: Pattern) {
         self.owes = false;
+        self.savers.clear();
         if pattern.shares() {
             let pause = Duration::from_secs(1 << self.revivals.min(6)).min(REVIVE_MAX);
             self.revivals += 1;
@@ -172,12 +176,8 @@ impl Actor {
         };
         let order = match step {
             Step::Park => {
-                self.rest.parking = true;
-                self.rest.tried = Some(now);
-                Order::Park(Park {
-                    save: self.rules.keeps,
-                    soft_memory: self.soft_memory(),
-                })
+                self.park(self.rules.keeps).await;
+                return Ok(());
             }
             Step::Reclaim => {
                 self.rest.reclaimed = true;
@@ -203,6 +203,32 @@ impl Actor {
         Some(limit / 100 * u64::from(percent))
     }
 
+    /// Answers when a snapshot of the files as they are now is kept.
+    pub(super) async fn save_for(&mut self, answer: oneshot::Sender<Result<(), Refused>>) {
+        let up = self.live.as_ref().is_some_and(|live| live.up.is_some());
+        if !up || self.rest.leaves() || self.working_off() {
+            // Nothing runs, or its files are on their way.
+            let _ = answer.send(Ok(()));
+            return;
+        }
+        self.rest.savers.push(answer);
+        if !self.rest.parking {
+            self.park(true).await;
+        }
+    }
+
+    async fn park(&mut self, save: bool) {
+        self.rest.parking = true;
+        self.rest.tried = Some(Instant::now());
+        let order = Order::Park(Park {
+            save,
+            soft_memory: self.soft_memory(),
+        });
+        if let Some(live) = &self.live {
+            let _ = live.orders.send(order).await;
+        }
+    }
+
     pub(super) async fn parked(&mut self, parked: Parked) -> Result<(), End> {
         if parked.recycled {
             tracing::info!(session.id = %self.row.id, "claude of session {} took too much memory and is started anew with the next message", self.row.id);
@@ -212,14 +238,18 @@ impl Actor {
         self.rest.frozen = self.rest.parking && parked.stillness == Stillness::Frozen;
         self.rest.parking = false;
         self.rest.revivals = 0;
-        match parked.kept {
+        let kept = match parked.kept {
             Some(Ok(kept)) => self.kept(kept).await,
             Some(Err(why)) => {
                 tracing::error!(session.id = %self.row.id, "cannot save the files of session {}: {why}", self.row.id);
                 Ok(())
             }
             None => Ok(()),
+        };
+        for saver in self.rest.savers.drain(..) {
+            let _ = saver.send(Ok(()));
         }
+        kept
     }
 
     /// Writes down a snapshot, from which the session is brought back from now on.

@@ -29,7 +29,10 @@ const DEMAND: Duration = Duration::from_secs(60);
 /// A spare older than this is replaced, because the host around it changes too.
 const OLD: Duration = Duration::from_secs(1800);
 /// How often shelves are looked at when nobody claims.
-const TICK: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_secs(1);
+/// A claude works on for 0.2 s of processor time, spread over almost two seconds, after it has said that
+/// it is ready. One that is frozen before has that still to do when it gets its first message.
+const SETTLE: Duration = Duration::from_secs(2);
 /// How long a class whose spare could not be made is left alone.
 const REST: Duration = Duration::from_secs(30);
 /// Classes that are remembered. The one that was asked for longest ago is forgotten beyond that.
@@ -63,6 +66,8 @@ pub struct Spare {
     pub claude: Claude,
     /// The conversation that this claude begins.
     pub claude_session: String,
+    /// Whether it has settled and is frozen; until then it has the least share of the processor.
+    pub rests: bool,
     made: Instant,
 }
 
@@ -208,6 +213,16 @@ impl Pool {
         neediest.map(|(_, class)| class)
     }
 
+    /// Takes out one that has settled and does not rest yet.
+    fn restless(&self) -> Option<(Class, Spare)> {
+        let now = Instant::now();
+        let settled = |spare: &Spare| !spare.rests && now - spare.made >= SETTLE;
+        self.lock().values_mut().find_map(|shelf| {
+            let at = shelf.spares.iter().position(settled)?;
+            Some((shelf.class.clone(), shelf.spares.remove(at)?))
+        })
+    }
+
     fn stock(&self, class: &Class, made: Result<Spare, Ended>) {
         let mut shelves = self.lock();
         let shelf = shelves
@@ -255,7 +270,19 @@ pub async fn fill(fleet: Weak<Fleet>, shutdown: CancellationToken) {
                 made = make(&fleet, &class, place) => made,
             };
             fleet.pool.stock(&class, made);
+            rest(&fleet).await;
         }
+        rest(&fleet).await;
+    }
+}
+
+/// Freezes those that have settled. Nobody can claim one in the few milliseconds that it takes.
+async fn rest(fleet: &Fleet) {
+    while let Some((class, mut spare)) = fleet.pool.restless() {
+        spare.seat.yield_to_others(false).await;
+        spare.seat.freeze(true).await;
+        spare.rests = true;
+        fleet.pool.stock(&class, Ok(spare));
     }
 }
 
@@ -264,7 +291,7 @@ async fn make(
     class: &Class,
     place: tokio::sync::OwnedSemaphorePermit,
 ) -> Result<Spare, Ended> {
-    let mut seat = fleet.alone(class.plan.clone(), None, place).await?;
+    let seat = fleet.alone(class.plan.clone(), None, place).await?;
     seat.yield_to_others(true).await;
     let claude_session = uuid_of(seat.sandbox().as_str());
     let mut launch = class.launch.clone();
@@ -272,12 +299,11 @@ async fn make(
     let started = Claude::spawn(&seat, &launch, class.first_word).await;
     let mut claude = started.map_err(why)?;
     wait_until_ready(&mut claude, &class.custom).await?;
-    seat.yield_to_others(false).await;
-    seat.freeze(true).await;
     Ok(Spare {
         seat,
         claude,
         claude_session,
+        rests: false,
         made: Instant::now(),
     })
 }

@@ -275,7 +275,11 @@ async fn write(
 /// Puts a seat to rest.
 async fn park(seat: &mut Seat, order: Park, claude_runs: bool, around: &Surroundings) -> Parked {
     let kept = match order.save {
-        true => Some(around.keeping.save(seat).await),
+        true => {
+            // The guest reads the files.
+            seat.thaw().await;
+            Some(around.keeping.save(seat).await)
+        }
         false => None,
     };
     Parked {
