@@ -24,11 +24,12 @@ pub async fn run(options: Options, output: Output) -> Outcome {
     })?;
     let running = model.spawn();
     let url = running.url();
+    let stop = crate::serve::stop_asked()?;
     output.result(
         &json!({"url": url}),
         &format!("the scripted model is ready on {url}"),
     )?;
-    crate::serve::stop_asked().await?;
+    stop.await;
     running.stop().await;
     Ok(ExitCode::SUCCESS)
 }

@@ -55,23 +55,26 @@ pub async fn run(options: Options, output: Output) -> Outcome {
     if bare {
         tracing::warn!("no claude CLI is installed: turns will fail; `hostel cli install`");
     }
+    // Whoever reads that it is ready may ask it to stop at once.
+    let stop = stop_asked()?;
     output.result(&json!({"url": url}), &format!("hostel is ready on {url}"))?;
-    stop_asked().await?;
+    stop.await;
     embedded.stop().await;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Waits for SIGTERM or SIGINT.
-pub async fn stop_asked() -> Result<(), Failure> {
+/// Resolves at the first SIGTERM or SIGINT from now on; without it they kill the process.
+pub fn stop_asked() -> Result<impl Future<Output = ()>, Failure> {
     let listen =
         |kind| signal(kind).map_err(|error| Failure::caused("cannot wait for signals", &error));
     let (mut terminate, mut interrupt) = (
         listen(SignalKind::terminate())?,
         listen(SignalKind::interrupt())?,
     );
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
