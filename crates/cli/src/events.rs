@@ -46,10 +46,11 @@ pub async fn run(options: Options, output: Output) -> Outcome {
 
 /// One event: as JSON on a line, or as a person reads it.
 pub fn print(show: &mut Show, event: &Value, output: Output) -> Result<(), Failure> {
+    // Also where nobody reads it, because it counts what the events come to.
+    let text = show.event(event);
     if output.json {
         return output::line(&event.to_string());
     }
-    let text = show.event(event);
     if text.is_empty() {
         Ok(())
     } else {
