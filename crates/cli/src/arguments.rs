@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
-use crate::{config, demo, doctor, events, model, ps, run, send, serve, stop, versions};
+use crate::{config, demo, doctor, events, fork, model, ps, run, send, serve, stop, versions};
 
 /// Hosts agents built on the Claude Agent SDK, on your own machine
 #[derive(Parser)]
@@ -29,6 +29,7 @@ enum Verb {
     Events(events::Options),
     Send(send::Options),
     Stop(stop::Options),
+    Fork(fork::Options),
     Doctor(doctor::Options),
     Cli(versions::Options),
     Model(model::Options),
@@ -64,6 +65,7 @@ fn perform(verb: Verb, output: Output) -> Outcome {
             Verb::Events(options) => events::run(options, output).await,
             Verb::Send(options) => send::run(options, output).await,
             Verb::Stop(options) => stop::run(options, output).await,
+            Verb::Fork(options) => fork::run(options, output).await,
             Verb::Doctor(options) => doctor::run(&options, output),
             Verb::Cli(options) => versions::run(options, output).await,
             Verb::Model(options) => model::run(options, output).await,
@@ -100,6 +102,7 @@ mod tests {
             &["config", "schema"],
             &["doctor"],
             &["events", "sesn_1"],
+            &["fork", "sesn_1"],
         ] {
             let words = ["hostel"]
                 .into_iter()

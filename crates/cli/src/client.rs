@@ -130,6 +130,20 @@ impl Client {
         Ok(sse::Stream::new(self.send(request).await?))
     }
 
+    /// Hands the content at a path to `each`, piece by piece.
+    pub async fn download(
+        &self,
+        path: &str,
+        mut each: impl FnMut(&[u8]) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut answer = self.send(self.http.get(self.url(path))).await?;
+        let broken = |error| answer::unreachable(&self.base, &error);
+        while let Some(piece) = answer.chunk().await.map_err(broken)? {
+            each(&piece)?;
+        }
+        Ok(())
+    }
+
     async fn json(&self, request: reqwest::RequestBuilder) -> Result<Value, Failure> {
         let answer = self.send(request).await?;
         let bytes = answer
@@ -156,7 +170,8 @@ impl Client {
         Err(answer::refused(status, &body))
     }
 
-    fn url(&self, path: &str) -> String {
+    /// The address of a path.
+    pub fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 }

@@ -6,6 +6,7 @@ use server::config::Config;
 
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
+use crate::results::Place;
 use crate::run::{self, DEFAULT_MODEL};
 use crate::settings::Flags;
 use crate::task::Task;
@@ -55,7 +56,7 @@ pub async fn run(options: Options, output: Output) -> Outcome {
     }
     say(&format!("data: {}", config.data.display()))?;
     say(&place(&config))?;
-    let task = Task {
+    let mut task = Task {
         text: if offline { SCRIPTED_TASK } else { TASK }.to_owned(),
         agent: None,
         environment: None,
@@ -63,8 +64,9 @@ pub async fn run(options: Options, output: Output) -> Outcome {
         system: None,
         tools: Vec::new(),
         keep: false,
+        results: Place::Server,
     };
-    let code = run::embedded(&options.flags, offline, &task, output).await?;
+    let code = run::embedded(&options.flags, offline, &mut task, output).await?;
     if code != std::process::ExitCode::SUCCESS {
         return Err(Failure::new("the demonstration did not finish")
             .next("`hostel doctor` says what this machine lacks"));

@@ -1,11 +1,12 @@
-//! `hostel ps`: the sessions of a server.
+//! `hostel ps`: the sessions of a server, each with the pattern of its environment.
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 
 use serde_json::Value;
 
-use crate::client::Address;
-use crate::failure::Outcome;
+use crate::client::{Address, Client};
+use crate::failure::{Failure, Outcome};
 use crate::output::{Output, line};
 
 /// Lists the sessions
@@ -22,12 +23,15 @@ pub struct Options {
 pub async fn run(options: Options, output: Output) -> Outcome {
     let client = options.address.client()?;
     let archived = options.all.to_string();
+    let patterns = patterns(&client).await?;
     let mut sessions = Vec::new();
     client
         .list(
             "/v1/sessions",
             &[("include_archived", &archived)],
-            |session| {
+            |mut session| {
+                let environment = session["environment_id"].as_str().unwrap_or_default();
+                session["pattern"] = patterns.get(environment).cloned().unwrap_or_default();
                 if output.json {
                     line(&session.to_string())?;
                 } else {
@@ -43,11 +47,27 @@ pub async fn run(options: Options, output: Output) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The pattern of each environment as it is now; a session keeps the one that it was made with.
+async fn patterns(client: &Client) -> Result<HashMap<String, Value>, Failure> {
+    let mut patterns = HashMap::new();
+    let keep = |mut environment: Value| {
+        let pattern = environment["config"]["hosting"]["pattern"].take();
+        if let Some(id) = environment["id"].as_str() {
+            patterns.insert(id.to_owned(), pattern);
+        }
+        Ok(())
+    };
+    let query = [("include_archived", "true")];
+    client.list("/v1/environments", &query, keep).await?;
+    Ok(patterns)
+}
+
 fn table(sessions: &[Value]) -> String {
     if sessions.is_empty() {
         return "no sessions; `hostel run \"task\"` starts one".to_owned();
     }
-    let mut rows = vec![["SESSION", "STATUS", "AGENT", "CREATED", "TITLE"].map(str::to_owned)];
+    let mut rows =
+        vec![["SESSION", "STATUS", "PATTERN", "AGENT", "CREATED", "TITLE"].map(str::to_owned)];
     rows.extend(sessions.iter().map(cells));
     let width = |column: usize| {
         rows.iter()
@@ -55,8 +75,8 @@ fn table(sessions: &[Value]) -> String {
             .max()
             .unwrap_or(0)
     };
-    let widths = [width(0), width(1), width(2), width(3), 0];
-    let text = |row: &[String; 5]| {
+    let widths = [width(0), width(1), width(2), width(3), width(4), 0];
+    let text = |row: &[String; 6]| {
         let cells: Vec<String> = row
             .iter()
             .zip(widths)
@@ -67,12 +87,13 @@ fn table(sessions: &[Value]) -> String {
     rows.iter().map(text).collect::<Vec<_>>().join("\n")
 }
 
-fn cells(session: &Value) -> [String; 5] {
+fn cells(session: &Value) -> [String; 6] {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let created: String = text(&session["created_at"]).chars().take(19).collect();
     [
         text(&session["id"]),
         text(&session["status"]),
+        text(&session["pattern"]),
         text(&session["agent"]["name"]),
         created.replace('T', " "),
         text(&session["title"]),
@@ -87,12 +108,12 @@ mod tests {
     #[test]
     fn columns_are_aligned() {
         let text = table(&[
-            json!({"id": "sesn_01", "status": "idle", "agent": {"name": "coder"},
+            json!({"id": "sesn_01", "status": "idle", "pattern": "hybrid", "agent": {"name": "coder"},
             "created_at": "2026-11-01T10:00:00.000000Z", "title": null}),
         ]);
         assert_eq!(
             text,
-            "SESSION  STATUS  AGENT  CREATED              TITLE\nsesn_01  idle    coder  2026-11-01 10:00:00"
+            "SESSION  STATUS  PATTERN  AGENT  CREATED              TITLE\nsesn_01  idle    hybrid   coder  2026-11-01 10:00:00"
         );
     }
 }

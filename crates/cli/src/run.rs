@@ -1,5 +1,6 @@
 //! `hostel run`: one task from the terminal, on a server that is there or on one of its own.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -8,6 +9,7 @@ use crate::client::{Address, Client, key_of_environment};
 use crate::embedded::Embedded;
 use crate::failure::{Failure, Outcome};
 use crate::output::{Output, line};
+use crate::results::Place;
 use crate::settings::Flags;
 use crate::task::{self, Ended, Task};
 use crate::{logs, versions};
@@ -35,8 +37,11 @@ pub struct Options {
     /// Use this environment instead of making one
     #[arg(long, value_name = "ID")]
     environment: Option<String>,
-    /// Keep the session, and what was made for it
-    #[arg(long)]
+    /// Save what the agent left in /mnt/session/outputs into this directory, which must be empty or absent
+    #[arg(long, value_name = "DIR")]
+    output: Option<PathBuf>,
+    /// Keep the session for further messages, and what was made for it
+    #[arg(long, conflicts_with = "output")]
     keep: bool,
     /// Use the scripted model, on a server of this run's own
     #[arg(long, conflicts_with_all = ["url", "agent", "environment"])]
@@ -49,7 +54,7 @@ pub struct Options {
 
 /// Performs the task where it can be performed.
 pub async fn run(options: Options, output: Output) -> Outcome {
-    let task = Task {
+    let mut task = Task {
         text: options.task,
         agent: options.agent,
         environment: options.environment,
@@ -57,6 +62,7 @@ pub async fn run(options: Options, output: Output) -> Outcome {
         system: options.system,
         tools: options.tools,
         keep: options.keep,
+        results: options.output.map_or(Place::Server, Place::Save),
     };
     if options.address.url.is_some() {
         return report(
@@ -69,12 +75,15 @@ pub async fn run(options: Options, output: Output) -> Outcome {
     {
         return report(task::perform(&client, &task, output).await?, output);
     }
-    embedded(&options.flags, options.offline, &task, output).await
+    embedded(&options.flags, options.offline, &mut task, output).await
 }
 
 /// Performs the task on a server of its own, which ends with it.
-pub async fn embedded(flags: &Flags, offline: bool, task: &Task, output: Output) -> Outcome {
+pub async fn embedded(flags: &Flags, offline: bool, task: &mut Task, output: Output) -> Outcome {
     let mut config = flags.load(&[])?;
+    if matches!(task.results, Place::Server) {
+        task.results = Place::Data(config.data.join("files"));
+    }
     if !offline && config.model.credential.is_none() {
         return Err(Failure::usage("no key for the model").next(
             "set ANTHROPIC_API_KEY, or use --offline for the scripted model, or name a server with --server",

@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use serde_json::Value;
 
-use text::{Style, one_line, tame, text_of};
+pub use text::tame;
+use text::{Style, one_line, text_of};
 
 /// How much of a tool's output is shown; all of it is in the log.
 const OUTPUT_LINES: usize = 12;

@@ -1,5 +1,6 @@
-//! One task from beginning to end: an agent, an environment and a session are made, the task is
-//! sent, the events are shown as they come, and what was made is taken away again.
+//! One task from beginning to end: an agent, an ephemeral environment and a session are made, the task
+//! is sent, the events are shown as they come, its results are saved or their places told, and what was
+//! made is taken away again, but for results that are nowhere else.
 
 use std::time::Instant;
 
@@ -9,6 +10,7 @@ use crate::client::{Client, Flow, follow};
 use crate::events::print;
 use crate::failure::Failure;
 use crate::output::{Output, line};
+use crate::results::{self, Place};
 use crate::send::message;
 use crate::show::{Show, Totals};
 use crate::stop;
@@ -27,8 +29,10 @@ pub struct Task {
     pub system: Option<String>,
     /// The only built-in tools of a made agent; all when empty.
     pub tools: Vec<String>,
-    /// Whether the session, and what was made for it, stay.
+    /// Whether the session, which takes further messages then, and what was made for it stay.
     pub keep: bool,
+    /// Where its results go.
+    pub results: Place,
 }
 
 /// How it ended.
@@ -49,10 +53,13 @@ struct Made {
     session: Option<String>,
     environment: Option<String>,
     agent: Option<String>,
+    /// The session has results that were not saved, so it stays.
+    results: bool,
 }
 
 /// Does the task. Interrupted by Ctrl-C, it stops the session and cleans up all the same.
 pub async fn perform(client: &Client, task: &Task, output: Output) -> Result<Ended, Failure> {
+    task.results.prepare()?;
     let mut made = Made::default();
     let result = tokio::select! {
         result = work(client, task, output, &mut made) => result,
@@ -85,12 +92,13 @@ async fn work(
     let environment = match &task.environment {
         Some(id) => id.clone(),
         None => {
-            let body = json!({"name": "hostel run"});
+            let body = environment_body(task.keep);
             made.environment
                 .insert(create(client, "/v1/environments", &body).await?)
                 .clone()
         }
     };
+    let ends = ends_by_itself(client, &environment).await?;
     let body = json!({
         "agent": agent,
         "environment_id": environment,
@@ -107,19 +115,26 @@ async fn work(
     let mut show = Show::new(output.colour);
     let (mut finished, mut cents) = (false, None);
     follow(client, &session, |event| {
-        print(&mut show, event, output)?;
+        // That a finished task's session is over goes without saying.
+        if output.json || !(finished && event["type"] == "session.status_terminated") {
+            print(&mut show, event, output)?;
+        }
         if let Some(amount) = event["usage"]["list_cost"]["amount"].as_str() {
             cents = Some(amount.to_owned());
         }
-        Ok(match ending(event) {
-            Some(good) => {
-                finished = good;
-                Flow::Stop
-            }
-            None => Flow::Continue,
-        })
+        let end = ending(event);
+        finished = end.unwrap_or(finished) || finished;
+        // Its results are kept before it is over.
+        let more = end.is_none() || (end == Some(true) && ends);
+        Ok(if more { Flow::Continue } else { Flow::Stop })
     })
     .await?;
+    // Of one that goes on, no event says when its results are kept.
+    if finished && ends {
+        made.results = true;
+        let results = results::tell(client, &session, &task.results, output).await?;
+        made.results = results > 0 && !task.results.saves();
+    }
     Ok(Ended {
         finished,
         totals: show.totals(),
@@ -135,6 +150,21 @@ fn ending(event: &Value) -> Option<bool> {
         "session.status_terminated" | "session.deleted" => Some(false),
         _ => None,
     }
+}
+
+/// Whether a session of this environment is over when its task is done.
+async fn ends_by_itself(client: &Client, environment: &str) -> Result<bool, Failure> {
+    let path = format!("/v1/environments/{environment}");
+    let view = client.get(&path, &[]).await?;
+    let hosting = &view["config"]["hosting"];
+    Ok(hosting["pattern"] == "ephemeral" && hosting["when_done"] != "keep")
+}
+
+/// One sandbox for the task.
+fn environment_body(keep: bool) -> Value {
+    let when_done = if keep { "keep" } else { "terminate" };
+    let hosting = json!({"pattern": "ephemeral", "when_done": when_done});
+    json!({"name": "hostel run", "config": {"type": "cloud", "hosting": hosting}})
 }
 
 async fn create(client: &Client, path: &str, body: &Value) -> Result<String, Failure> {
@@ -179,16 +209,18 @@ impl Made {
     /// Takes away what was made. Every step is tried; the first failure is told.
     async fn clean(self, client: &Client) -> Result<(), Failure> {
         let mut result = Ok(());
-        if let Some(session) = &self.session {
+        if let Some(session) = self.session.as_ref().filter(|_| !self.results) {
             result = result.and(stop::delete(client, session).await.map(drop));
         }
         if let Some(environment) = &self.environment {
-            result = result.and(
-                client
-                    .delete(&format!("/v1/environments/{environment}"))
-                    .await
-                    .map(drop),
-            );
+            let path = format!("/v1/environments/{environment}");
+            let gone = if self.results {
+                // It has a session, and so can only be archived.
+                client.post(&format!("{path}/archive"), &json!({})).await
+            } else {
+                client.delete(&path).await
+            };
+            result = result.and(gone.map(drop));
         }
         if let Some(agent) = &self.agent {
             // Agents are never deleted: others' sessions may point at their versions.
@@ -248,6 +280,7 @@ mod tests {
             system: None,
             tools: tools.iter().map(|name| (*name).to_owned()).collect(),
             keep: false,
+            results: Place::Server,
         }
     }
 

@@ -121,3 +121,48 @@ fn an_answer_that_is_not_json_is_no_panic() {
     assert!(ran.code == 1 && ran.err.contains("not JSON"), "{}", ran.err);
     server.join().expect("answered");
 }
+
+#[test]
+fn sessions_are_listed_with_the_pattern_of_their_environment() {
+    let environments =
+        r#"{"data":[{"id":"env_1","config":{"hosting":{"pattern":"shared"}}}],"next_page":null}"#;
+    let sessions = r#"{"data":[{"id":"sesn_1","environment_id":"env_1"},{"id":"sesn_2","environment_id":"env_9"}],"next_page":null}"#;
+    let (url, server) = stand_in(vec![(200, environments), (200, sessions)]);
+    let ran = run(&["ps", "--json"], &url);
+    let listed: Vec<serde_json::Value> = ran
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("one JSON value per line"))
+        .collect();
+    assert_eq!(listed[0]["pattern"], "shared", "{}", ran.err);
+    assert!(listed[1]["pattern"].is_null(), "{}", ran.out);
+    server.join().expect("answered");
+
+    let (url, server) = stand_in(vec![(200, environments), (200, sessions)]);
+    let ran = run(&["ps"], &url);
+    assert!(ran.out.contains("shared"), "{} {}", ran.out, ran.err);
+    server.join().expect("answered");
+}
+
+#[test]
+fn a_fork_is_told_by_its_id() {
+    let forked = r#"{"id":"sesn_2","status":"idle"}"#;
+    let (url, server) = stand_in(vec![(200, forked)]);
+    let ran = run(&["fork", "sesn_1", "--at", "sevt_7"], &url);
+    assert!(
+        ran.code == 0 && ran.out.contains("sesn_2"),
+        "{} {}",
+        ran.out,
+        ran.err
+    );
+    let requests = server.join().expect("answered");
+    assert!(
+        requests[0].starts_with("POST /v1/sessions/sesn_1/fork "),
+        "{requests:?}"
+    );
+
+    let (url, server) = stand_in(vec![(200, forked)]);
+    let view = run(&["fork", "sesn_1", "--json"], &url).json();
+    assert_eq!(view["id"], "sesn_2");
+    server.join().expect("answered");
+}

@@ -26,6 +26,9 @@ fn wrong_words_end_with_2_and_say_so_on_standard_error() {
         &["run"],
         &["send", "sesn_1"],
         &["stop", "sesn_1", "--archive", "--delete"],
+        &["run", "x", "--keep", "--output", "out"],
+        &["fork"],
+        &["fork", "sesn_1", "--workspace", "other"],
     ] {
         let ran = home.run(words);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{words:?}");
@@ -41,6 +44,7 @@ fn a_missing_key_is_told_with_the_next_step() {
         &["events", "sesn_1"],
         &["send", "sesn_1", "x"],
         &["stop", "sesn_1"],
+        &["fork", "sesn_1"],
     ] {
         let ran = home.run(words);
         assert_eq!(ran.code, 2, "{words:?}");
