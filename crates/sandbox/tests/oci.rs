@@ -1016,6 +1016,7 @@ async fn without_root_a_sandbox_is_made_and_says_what_is_lost() {
         "NoNewPrivs:\t1",
         "127.0.0.1",
         "written",
+        "several members: the sandbox's place for several members cannot be used",
         "left: Ok([])",
     ] {
         assert!(said.contains(part), "{part} is missing: {said}");
