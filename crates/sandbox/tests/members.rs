@@ -6,11 +6,11 @@
 // Helpers of tests are tests, too.
 #![allow(clippy::unwrap_used)]
 
-#[path = "members/common.rs"]
-mod common;
 #[path = "members/house.rs"]
 mod house;
 #[path = "members/isolation.rs"]
 mod isolation;
+#[path = "members/loopback.rs"]
+mod loopback;
 #[path = "members/together.rs"]
 mod together;
