@@ -222,7 +222,8 @@ impl Actor {
         self.rest.tried = Some(Instant::now());
         let order = Order::Park(Park {
             save,
-            soft_memory: self.soft_memory(),
+            // One that waits for an answer in the middle of a turn cannot be replaced.
+            soft_memory: self.soft_memory().filter(|_| !self.state.waits()),
         });
         if let Some(live) = &self.live {
             let _ = live.orders.send(order).await;
@@ -232,7 +233,7 @@ impl Actor {
     pub(super) async fn parked(&mut self, parked: Parked) -> Result<(), End> {
         if parked.recycled {
             tracing::info!(session.id = %self.row.id, "claude of session {} took too much memory and is started anew with the next message", self.row.id);
-            self.state.claude_ended();
+            self.input(Input::Recycled).await?;
         }
         // A message may have come in the meantime; it has thawed the seat.
         self.rest.frozen = self.rest.parking && parked.stillness == Stillness::Frozen;
@@ -347,33 +348,56 @@ impl Actor {
 
     /// The server stops: keeps the session's files, so that the next server goes on with them.
     pub(super) async fn leave_for_good(&mut self) {
-        let up = self.live.as_ref().is_some_and(|live| live.up.is_some());
-        if !up || self.working_off() && self.hosting.when_done == WhenDone::Terminate {
+        if !self.live.as_ref().is_some_and(|live| live.up.is_some()) {
             return;
         }
-        // A turn that runs is cut. What its claude still says counts for nothing: the next server
-        // begins the turn again.
-        let idle = self.state.status() == Status::Idle && !self.state.waits();
         let leave = async {
-            let live = self.live.as_ref()?;
-            live.orders.send(Order::Leave).await.ok()?;
-            loop {
-                match self.live.as_mut()?.news.recv().await? {
-                    News::Left(Ok(kept)) => return Some(kept),
-                    News::Frame(frame) if idle => {
-                        if let claude::frame::Frame::Mirror(mirror) = *frame {
-                            self.mirror(mirror).await.ok()?;
-                        }
-                    }
-                    News::Left(Err(_)) | News::Ended(_) => return None,
-                    _ => {}
-                }
+            if self.working_off() {
+                self.last_outputs().await;
+            }
+            match self.state.status() {
+                Status::Terminated => {}
+                _ => self.last_files().await,
             }
         };
-        match tokio::time::timeout(LAST_SAVE, leave).await {
-            Ok(Some(kept)) => drop(self.kept(kept).await),
-            Ok(None) | Err(_) => {
-                tracing::warn!(session.id = %self.row.id, "the files of session {} are as old as its last snapshot", self.row.id);
+        if tokio::time::timeout(LAST_SAVE, leave).await.is_err() {
+            tracing::warn!(session.id = %self.row.id, "the files of session {} are as old as its last snapshot", self.row.id);
+        }
+    }
+
+    /// Waits for results that were asked for already.
+    async fn last_outputs(&mut self) {
+        while let Some(live) = &mut self.live {
+            match live.news.recv().await {
+                Some(News::Outputs(outputs)) => return drop(self.outputs(outputs).await),
+                Some(News::Ended(_)) | None => return,
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// A turn that runs is cut. What its claude still says counts for nothing: the next server begins
+    /// the turn again.
+    async fn last_files(&mut self) {
+        let idle = self.state.status() == Status::Idle && !self.state.waits();
+        if let (false, Some(live)) = (self.rest.leaves(), &self.live) {
+            let _ = live.orders.send(Order::Leave).await;
+        }
+        while let Some(live) = &mut self.live {
+            match live.news.recv().await {
+                Some(News::Left(Ok(kept))) => return drop(self.kept(kept).await),
+                Some(News::Frame(frame)) if idle => {
+                    if let claude::frame::Frame::Mirror(mirror) = *frame {
+                        // A store that fails has said so.
+                        let _ = self.mirror(mirror).await;
+                    }
+                }
+                Some(News::Left(Err(why))) => {
+                    tracing::error!(session.id = %self.row.id, "cannot save the files of session {}: {why}", self.row.id);
+                    return;
+                }
+                Some(News::Ended(_)) | None => return,
+                Some(_) => {}
             }
         }
     }
