@@ -108,6 +108,9 @@ pub enum Input {
         /// Whether another try makes sense.
         again: bool,
     },
+    /// Claude was ended between two turns, to be started anew. A prompt that came in the meantime was
+    /// told to the one that ended.
+    Recycled,
     /// Claude gave no sign of life for too long, or did not heed an interrupt.
     Overdue {
         /// One sentence for people.
@@ -295,6 +298,7 @@ pub fn step(state: &mut State, input: Input, ids: &mut dyn Ids) -> Vec<Effect> {
         Input::Asked(asked) => state.asked(asked, &mut out),
         Input::Said(said) => state.said(said, &mut out),
         Input::Lost { why, again } => state.lost(&why, again, &mut out),
+        Input::Recycled => state.recycled(&mut out),
         Input::Overdue { why } => {
             out.effects.push(Effect::Kill);
             state.lost(&why, true, &mut out);

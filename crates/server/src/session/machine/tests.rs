@@ -365,6 +365,23 @@ fn a_lost_claude_is_brought_back_once_and_knows_its_prompt_by_uuid() {
 }
 
 #[test]
+fn a_prompt_that_comes_while_claude_is_replaced_is_told_to_the_next_one_unseen() {
+    let mut story = Story::new();
+    story.tell([prompt("m1")].into_iter().chain(done()));
+    assert_eq!(story.tell([Input::Recycled]), "");
+    assert_eq!(
+        story.tell([prompt("m2")]),
+        "START(false) >m2 running thread =Running took(m2)"
+    );
+    assert_eq!(story.tell([Input::Recycled]), "START(true) >m2");
+    story.tell([interrupt("i1")]);
+    assert_eq!(
+        story.tell([Input::Recycled]),
+        "thread usage idle(EndTurn) =Idle"
+    );
+}
+
+#[test]
 fn a_resumed_claude_that_finds_its_prompt_answered_ends_the_turn() {
     let mut story = Story::new();
     story.tell([prompt("m1"), lost()]);

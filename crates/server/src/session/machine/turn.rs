@@ -72,7 +72,7 @@ impl State {
             Outcome::TooManyRounds { message } => {
                 out.error(
                     ErrorKind::ToolUseLimitReachedError,
-                    message,
+                    format!("{message}; the limit is max_turns of the environment or the server"),
                     RetryStatus::Exhausted,
                 );
                 StopReason::RetriesExhausted
@@ -116,6 +116,22 @@ impl State {
             RetryStatus::Exhausted,
         );
         self.end(StopReason::RetriesExhausted, out);
+    }
+
+    /// The next claude is told what the last one was told as it ended. It had said nothing of it, so
+    /// there is nothing that clients should see.
+    pub(super) fn recycled(&mut self, out: &mut Out<'_>) {
+        self.started = false;
+        let Some(turn) = &self.turn else { return };
+        let over = turn.interrupted || turn.limit.is_some() || turn.outcome.is_some();
+        match turn.prompt.clone().filter(|_| !over) {
+            Some(prompt) => {
+                self.started = true;
+                out.effects.push(Effect::Start { interrupted: true });
+                out.tell(Tell::Prompt(prompt));
+            }
+            None => self.lost("claude was started anew", true, out),
+        }
     }
 
     /// Begins the turn again in a new sandbox, from the transcript as far as it was mirrored.
