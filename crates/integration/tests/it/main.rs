@@ -10,6 +10,7 @@ mod claude;
 mod endings;
 mod faults;
 mod host;
+mod hosting;
 mod limits;
 mod model;
 mod money;
