@@ -22,7 +22,7 @@ pub const DELTA: &[u8] = b"event: event_delta\n";
 /// The end of the turn.
 pub const IDLE: &[u8] = b"event: session.status_idle\n";
 /// Between the turns, so that what claude does after an answer is not measured with the next.
-pub const SETTLE: Duration = Duration::from_millis(300);
+const SETTLE: Duration = Duration::from_millis(300);
 /// How many a crowd is.
 pub const CROWD: usize = 10;
 /// A crowd takes seconds, and is for orientation.

@@ -17,8 +17,10 @@ use crate::hosted::{Hosted, until};
 use crate::kernel::frozen;
 use crate::quiet::quiet;
 use crate::row::{Bound, Row, WARM_UP};
-use crate::turn::{CROWD, SETTLE, TEXT, World, finish, first};
+use crate::turn::{CROWD, TEXT, World, finish, first};
 
+/// A claude works on for a while after it has said that it is ready. A bare one gets the time as well.
+const SETTLE: Duration = Duration::from_secs(2);
 /// Crowds take seconds to make ready.
 const CROWD_ROUNDS: usize = 10;
 

@@ -16,7 +16,7 @@ use claude::frame::{ControlRequestKind, Frame};
 use claude::input;
 use claude::launch::Launch;
 use tokio::sync::Notify;
-use tokio::time::{Instant, interval};
+use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{Fleet, Plan, Seat};
@@ -33,6 +33,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// A claude works on for 0.2 s of processor time, spread over almost two seconds, after it has said that
 /// it is ready. One that is frozen before has that still to do when it gets its first message.
 const SETTLE: Duration = Duration::from_secs(2);
+/// How long a session that came just now is left the processor, before the next spare is made: most have
+/// their first answer by then.
+const CALM: Duration = Duration::from_millis(500);
 /// How long a class whose spare could not be made is left alone.
 const REST: Duration = Duration::from_secs(30);
 /// Classes that are remembered. The one that was asked for longest ago is forgotten beyond that.
@@ -258,7 +261,10 @@ pub async fn fill(fleet: Weak<Fleet>, shutdown: CancellationToken) {
                 return;
             }
             _ = tick.tick() => {}
-            () = fleet.pool.asked.notified() => {}
+            () = fleet.pool.asked.notified() => {
+                // Over early when the server stops, which the next round sees.
+                let _ = timeout(CALM, shutdown.cancelled()).await;
+            }
         }
         while let Some(class) = fleet.pool.sweep() {
             // Spares never wait for a place: sessions come first.
