@@ -22,7 +22,7 @@ use super::{STAGING, StoreError, io_error};
 pub(super) const OFFERS: &str = "offers.json";
 /// Defaults that a rollback can return to. Older ones are forgotten: who wants them says `use`.
 const BEFORE: usize = 16;
-/// Bytes of a report that are kept; its beginning names the step.
+/// Characters of a report that are kept; its beginning names the step.
 const REPORT: usize = 16 * 1024;
 
 /// Whether sessions get a version that they did not name by its exact number.
@@ -140,9 +140,8 @@ impl Offers {
 
     /// Keeps what a canary found.
     pub(super) fn note(&mut self, version: &Version, mut canary: Canary) {
-        if let Some(failure) = &mut canary.failure {
-            failure.truncate(failure.floor_char_boundary(REPORT));
-        }
+        let failure = canary.failure.take();
+        canary.failure = failure.map(|text| text.chars().take(REPORT).collect());
         self.record(version).canary = Some(canary);
     }
 

@@ -348,7 +348,7 @@ impl Actor {
 
     /// The server stops: keeps the session's files, so that the next server goes on with them.
     pub(super) async fn leave_for_good(&mut self) {
-        if !self.live.as_ref().is_some_and(|live| live.up.is_some()) {
+        if self.live.as_ref().is_none_or(|live| live.up.is_none()) {
             return;
         }
         let leave = async {
