@@ -30,6 +30,8 @@ use file::Writing;
 const DIRECTORY_BITS: u32 = 0o3777;
 /// And on files: neither that nor set-group-id, nor sticky.
 const FILE_BITS: u32 = 0o777;
+/// What a file has while it is made.
+const OWNERS: Mode = Mode::RUSR.union(Mode::WUSR);
 
 /// Makes what comes out of the queue, up to the end of the tree.
 pub fn restore(
@@ -38,6 +40,7 @@ pub fn restore(
 ) -> Result<(TreeEnd, Moment), Refusal> {
     let mut making = Making {
         moment,
+        umask: umask(),
         place: None,
         file: None,
         end: TreeEnd::default(),
@@ -65,6 +68,8 @@ pub fn restore(
 
 struct Making {
     moment: Moment,
+    /// What this process does not give to what it makes.
+    umask: Option<u32>,
     place: Option<Place>,
     /// The file that is being written.
     file: Option<Writing>,
@@ -106,7 +111,9 @@ impl Making {
                 place.chain.push(name, made, Some(entry));
             }
             EntryKind::File { size } => {
-                let made = file::create(parent, name).map_err(fail)?;
+                // Attributes need a file that its owner may write to.
+                let mode = Mode::from(entry.mode & FILE_BITS) | OWNERS;
+                let made = file::create(parent, name, mode).map_err(fail)?;
                 self.file = Some(Writing::new(made, *size, entry));
             }
             EntryKind::Symlink { target } => {
@@ -209,27 +216,32 @@ impl Making {
         if let Ok(stat) = rustix::fs::fstat(directory) {
             self.moment.learn(&entry.path, stat.st_ino);
         }
-        self.finish(directory, entry, DIRECTORY_BITS);
+        self.finish(directory, entry, DIRECTORY_BITS, true);
     }
 
     fn end_of_file(&mut self) -> Result<(), Refusal> {
         if let Some(file) = self.file.take() {
             let (file, entry) = file.end()?;
-            self.finish(&file, &entry, FILE_BITS);
+            // Most files were made with what they shall have, and a call less for each counts.
+            let kept = Mode::from(entry.mode).contains(OWNERS);
+            let made = self
+                .umask
+                .is_some_and(|umask| kept && entry.mode & umask == 0);
+            self.finish(&file, &entry, FILE_BITS, !made);
         }
         Ok(())
     }
 
     /// Attributes, permissions and times, in an order in which none undoes another.
-    fn finish(&mut self, made: &OwnedFd, entry: &Entry, bits: u32) {
+    fn finish(&mut self, made: &OwnedFd, entry: &Entry, bits: u32, mode: bool) {
         for Xattr { name, value } in &entry.xattrs {
             let set = rustix::fs::fsetxattr(made, &name[..], value, XattrFlags::empty());
             self.note(&entry.path, set);
         }
-        self.note(
-            &entry.path,
-            rustix::fs::fchmod(made, Mode::from(entry.mode & bits)),
-        );
+        if mode {
+            let set = rustix::fs::fchmod(made, Mode::from(entry.mode & bits));
+            self.note(&entry.path, set);
+        }
         self.note(
             &entry.path,
             rustix::fs::futimens(made, &times(entry.mtime_ns)),
@@ -302,6 +314,15 @@ fn replace<T>(
         }
         made => made,
     }
+}
+
+/// Asking by a system call would change it for all threads.
+fn umask() -> Option<u32> {
+    let status = std::fs::read_to_string("/proc/thread-self/status").ok()?;
+    let umask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Umask:"))?;
+    u32::from_str_radix(umask.trim(), 8).ok()
 }
 
 fn times(mtime_ns: i64) -> Timestamps {

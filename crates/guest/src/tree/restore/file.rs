@@ -25,10 +25,9 @@ pub struct Writing {
     hole: bool,
 }
 
-/// Makes an empty file in place of what is there.
-pub fn create(parent: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Errno> {
+/// Makes an empty file in place of what is there. Its permissions are these, less the umask.
+pub fn create(parent: &OwnedFd, name: &[u8], mode: Mode) -> Result<OwnedFd, Errno> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let mode = Mode::RUSR | Mode::WUSR;
     replace(parent, name, || {
         rustix::fs::openat(parent, name, flags, mode)
     })
