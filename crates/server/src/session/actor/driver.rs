@@ -99,7 +99,9 @@ impl Actor {
             .await
             .map_err(Unstartable::End)?;
         let new_seat = !self.live.as_ref().is_some_and(|live| live.used);
-        let transcript = if new_seat && resumable {
+        // What a claude that was killed had written down itself, but not yet told us, would be known to
+        // its next one alone, and missing from what every later one is brought back from.
+        let transcript = if (new_seat || interrupted) && resumable {
             let made = start::transcript(&self.row.claude_session, &files);
             made.map_err(|error| Unstartable::why(&error))?
         } else {
