@@ -5,17 +5,16 @@
 use std::time::Duration;
 
 use integration::chance::Chance;
-use integration::{Agent, Process, Sandbox, Session, World};
+use integration::{Agent, Sandbox, Session, World};
 use serde_json::{Value, json};
+use store::{ModelCall, Store};
 
 use super::{bash, restless};
 
 /// Rounds; each takes a second or two.
 const ROUNDS: u64 = 12;
-/// Bytes of a token, as the scripted model counts.
-const TOKEN: usize = 4;
-/// Calls of one session that a killed server may have under way, or not yet written down as ended.
-const UNDER_WAY: usize = 2;
+/// As the scripted model counts.
+const BYTES_PER_TOKEN: u64 = 4;
 
 /// Who is killed.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -29,24 +28,32 @@ const ALL: [Victim; 3] = [Victim::Server, Victim::Guest, Victim::Claude];
 
 impl Victim {
     /// Kills one of its kind, if there is one at this moment. Version 1 of control groups lets nothing
-    /// die that is frozen, so nobody waits for its end.
+    /// die that is frozen; its end would come in the middle of a later turn, beside that turn's own
+    /// kill, and a turn begins again once.
     async fn kill(self, world: &mut World, chance: &mut Chance) {
         world.note();
         let sandboxes = Sandbox::all(&world.data);
-        match self {
+        let victim = match self {
             Victim::Server => {
                 world.crash().await;
-                world.restart().await;
+                return world.restart().await;
             }
-            _ if sandboxes.is_empty() => {}
-            Victim::Guest => pick(&sandboxes, chance).guest.kill(),
+            _ if sandboxes.is_empty() => return,
+            Victim::Guest => Some(pick(&sandboxes, chance).guest),
             Victim::Claude => {
-                let below = pick(&sandboxes, chance).guest.descendants().into_iter();
-                let claude = |process: &Process| process.arguments()[0] == "/opt/hostel/claude";
-                if let Some(claude) = below.rev().find(claude) {
-                    claude.kill();
+                // One that has worked: a spare whose claude died costs the next session its one retry.
+                let worked = sandboxes.iter();
+                let worked = worked.filter(|sandbox| sandbox.file("/workspace/log").exists());
+                let worked: Vec<Sandbox> = worked.cloned().collect();
+                if worked.is_empty() {
+                    return;
                 }
+                let mut below = pick(&worked, chance).guest.descendants().into_iter();
+                below.find(|process| process.arguments()[0] == "/opt/hostel/claude")
             }
+        };
+        if let Some(victim) = victim.filter(|victim| !victim.frozen()) {
+            victim.kill();
         }
     }
 }
@@ -67,7 +74,6 @@ async fn whatever_is_killed_whenever_sessions_go_on_and_nothing_is_lost_or_left(
     let environment = world.environment(&hosting).await;
     let agent = world.agent(&Agent::free()).await;
     let mut sessions = Vec::new();
-    let mut crashes = 0;
     for round in 0..ROUNDS {
         // A new session claims a spare, an old one is thawed, brought back, or gets another claude.
         if round % 4 == 0 {
@@ -82,7 +88,6 @@ async fn whatever_is_killed_whenever_sessions_go_on_and_nothing_is_lost_or_left(
             .await;
         tokio::time::sleep(Duration::from_millis(moment)).await;
         victim.kill(&mut world, &mut chance).await;
-        crashes += usize::from(victim == Victim::Server);
         let turn = session.idle().await;
         assert_eq!(turn.stop_reason(), "end_turn", "{:?}", turn.errors());
         assert_eq!(turn.texts().last().unwrap(), &format!("round {round}"));
@@ -91,12 +96,18 @@ async fn whatever_is_killed_whenever_sessions_go_on_and_nothing_is_lost_or_left(
         in_order(said["content"][0]["text"].as_str().unwrap(), round);
         world.remembered(&session);
     }
+    let mut shown = Vec::new();
     for session in &sessions {
         let turn = session.turn("@say fine").await;
         assert_eq!(turn.stop_reason(), "end_turn", "{:?}", turn.errors());
         world.remembered(session);
-        paid(&world, session, crashes).await;
+        shown.push(session.show().await["usage"].clone());
     }
+    world.stop().await;
+    for (session, shown) in sessions.iter().zip(&shown) {
+        paid(&world, session, shown).await;
+    }
+    world.restart().await;
     world.end().await;
 }
 
@@ -109,28 +120,49 @@ fn in_order(text: &str, round: u64) {
     assert_eq!(rounds.last(), Some(&round));
 }
 
-/// Every call of the session's that reached the model is counted once. Only one that was under way
-/// when its server was killed is counted by what was set aside for it, which has no tokens.
-async fn paid(world: &World, session: &Session, crashes: usize) {
+/// Every call that came to its end is in the books once, with what the model counted. What else the
+/// model was asked is there too, as a call that was cut, left or not settled.
+async fn paid(world: &World, session: &Session, shown: &Value) {
     let marks = session.marks();
-    let asked = world.asked().into_iter();
-    let asked = asked.filter(|request| !request.path.contains("count_tokens"));
-    let mut calls: Vec<usize> = asked
-        .map(|request| String::from_utf8_lossy(&request.body).into_owned())
-        .filter(|body| marks.iter().any(|mark| body.contains(mark)))
-        .map(|body| body.len().div_ceil(TOKEN))
+    let mut asked: Vec<u64> = world
+        .asked()
+        .iter()
+        .filter(|request| {
+            let body = String::from_utf8_lossy(&request.body);
+            marks.iter().any(|mark| body.contains(mark))
+        })
+        .map(|request| (request.body.len() as u64).div_ceil(BYTES_PER_TOKEN))
         .collect();
-    calls.sort_unstable();
-    let usage = session.show().await["usage"].clone();
-    let number = |value: &Value| usize::try_from(value.as_u64().unwrap_or(0)).unwrap();
-    let counted = number(&usage["input_tokens"])
-        + number(&usage["cache_read_input_tokens"])
-        + number(&usage["cache_creation"]["ephemeral_5m_input_tokens"])
-        + number(&usage["cache_creation"]["ephemeral_1h_input_tokens"]);
-    let all: usize = calls.iter().sum();
-    let lost: usize = calls.iter().rev().take(crashes * UNDER_WAY).sum();
+    let store = Store::open(&world.data).unwrap();
+    let calls = store.usage().calls(&session.id).await.unwrap();
+    let mut broken = 0;
+    for call in &calls {
+        if call.error.is_some() {
+            broken += 1;
+            continue;
+        }
+        let at = asked.iter().position(|asked| *asked == input(call));
+        let at =
+            at.unwrap_or_else(|| panic!("{call:?} was never made, or is there twice: {asked:?}"));
+        asked.swap_remove(at);
+    }
     assert!(
-        (all - lost..=all).contains(&counted),
-        "{counted} of {all}, at most {lost} under way: {usage}"
+        asked.len() <= broken,
+        "{asked:?} are in no book: {calls:#?}"
     );
+    let cache = &shown["cache_creation"];
+    let shown = [
+        &shown["input_tokens"],
+        &shown["cache_read_input_tokens"],
+        &cache["ephemeral_5m_input_tokens"],
+        &cache["ephemeral_1h_input_tokens"],
+    ];
+    let shown: u64 = shown.iter().filter_map(|count| count.as_u64()).sum();
+    assert_eq!(calls.iter().map(input).sum::<u64>(), shown, "{calls:#?}");
+}
+
+/// All that the model read for a call.
+fn input(call: &ModelCall) -> u64 {
+    let cached = call.cache_read_tokens + call.cache_creation_5m_tokens;
+    call.input_tokens + cached + call.cache_creation_1h_tokens
 }
