@@ -12,7 +12,7 @@ use store::{ModelCall, Store};
 use super::{bash, restless};
 
 /// Rounds; each takes a second or two.
-const ROUNDS: u64 = 12;
+const ROUNDS: u64 = 10;
 /// As the scripted model counts.
 const BYTES_PER_TOKEN: u64 = 4;
 
