@@ -3,7 +3,13 @@
 //! Takes no input, is safe to repeat, and is run at the start (when everything it finds was left by an
 //! earlier server, because a guest dies with its host's end of the link) and from time to time.
 
+use futures::StreamExt as _;
+
 use crate::session::Inner;
+
+/// Sandboxes that are destroyed at one time: most of it is waiting for the kernel, and a starting
+/// server waits for all of them.
+const AT_ONCE: usize = 16;
 
 /// Destroys every sandbox that nobody wants. What cannot be destroyed now is tried again next time.
 pub async fn reconcile(inner: &Inner) {
@@ -19,17 +25,20 @@ pub async fn reconcile(inner: &Inner) {
     };
     // Sandboxes are wanted before they are made and until they are gone, so a listed one that is not
     // wanted is nobody's.
-    for observed in listed
+    let nobodys = listed
         .into_iter()
-        .filter(|observed| !inner.fleet().wants(&observed.id))
-    {
-        match inner.fleet().provider().destroy(&observed.id).await {
-            Ok(()) => {
-                tracing::info!(sandbox.id = %observed.id, "removed sandbox {}, which nobody wants", observed.id)
+        .map(|observed| observed.id)
+        .filter(|id| !inner.fleet().wants(id));
+    futures::stream::iter(nobodys)
+        .for_each_concurrent(AT_ONCE, |id| async move {
+            match inner.fleet().provider().destroy(&id).await {
+                Ok(()) => {
+                    tracing::info!(sandbox.id = %id, "removed sandbox {id}, which nobody wants");
+                }
+                Err(error) => {
+                    tracing::error!(sandbox.id = %id, error = &error as &dyn std::error::Error, "cannot remove sandbox {id}");
+                }
             }
-            Err(error) => {
-                tracing::error!(sandbox.id = %observed.id, error = &error as &dyn std::error::Error, "cannot remove sandbox {}", observed.id);
-            }
-        }
-    }
+        })
+        .await;
 }
