@@ -25,6 +25,8 @@ const BYTES: usize = 10_000;
 /// What the many small ones are.
 const SMALL_FILES: usize = 100_000;
 const SMALL_BYTES: usize = 100;
+/// What the baseline writes and reads.
+const ALL: &str = "all.tar.zst";
 /// Restores need a fresh sandbox each, so there are fewer of them.
 const RESTORES: usize = 10;
 
@@ -66,9 +68,9 @@ pub async fn run(setting: &Setting) -> Result<Vec<Row>> {
     inside.end(&provider).await?;
     for _ in 0..setting.rounds.min(RESTORES) {
         quiet().await?;
-        times
-            .restore
-            .push(restore(&provider, &snapshots, &last.id).await?);
+        let restored = restore(&provider, &snapshots, &last.id).await?;
+        times.restore.push(restored);
+        times.untar.push(untar(data.path()).await?);
     }
     let many = many(&provider, &snapshots).await?;
     drop(provider);
@@ -83,6 +85,7 @@ struct Times {
     tar: Vec<Duration>,
     written: Vec<u64>,
     restore: Vec<Duration>,
+    untar: Vec<Duration>,
 }
 
 impl Times {
@@ -113,7 +116,8 @@ impl Times {
                 "restore, 10,000 files, 100 MB",
                 &self.restore,
                 &[Bound::Median(500.0)],
-            ),
+            )
+            .against("zstd -d | tar -x outside", &self.untar),
             Row::times("save, 100,000 small files, the first", &save, &[]),
             Row::times("the same, nothing changed", &again, &[]),
             Row::times("restore, 100,000 small files", &restore, &[]),
@@ -149,14 +153,32 @@ async fn timed<T>(work: impl Future<Output = Result<T>>) -> Result<(Duration, T)
 }
 
 async fn tar(tree: &Path, data: &Path) -> Result<Duration> {
+    shell(
+        "tar -C \"$0\" -c . | zstd -1 -q -f -o \"$1\"",
+        [tree, &data.join(ALL)],
+    )
+    .await
+}
+
+async fn untar(data: &Path) -> Result<Duration> {
+    let into = data.join("untar");
+    std::fs::create_dir(&into)?;
+    let script = "zstd -d -q -c \"$1\" | tar -C \"$0\" -x";
+    let took = shell(script, [&into, &data.join(ALL)]).await?;
+    std::fs::remove_dir_all(into)?;
+    Ok(took)
+}
+
+async fn shell(script: &str, arguments: [&Path; 2]) -> Result<Duration> {
     let begun = Instant::now();
-    let status = Command::new("sh")
-        .args(["-c", "tar -C \"$0\" -c . | zstd -1 -q -f -o \"$1\""])
-        .args([tree, &data.join("all.tar.zst")])
+    let mut command = Command::new("sh");
+    let status = command
+        .args(["-c", script])
+        .args(arguments)
         .status()
         .await?;
     if !status.success() {
-        bail!("tar | zstd ended with {status}; are both installed?");
+        bail!("{script} ended with {status}; are tar and zstd installed?");
     }
     Ok(begun.elapsed())
 }
