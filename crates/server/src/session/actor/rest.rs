@@ -381,6 +381,11 @@ impl Actor {
     async fn last_files(&mut self) {
         let idle = self.state.status() == Status::Idle && !self.state.waits();
         if let (false, Some(live)) = (self.rest.leaves(), &self.live) {
+            if !idle {
+                // One that is asked to end would first end its turn, and take a closed input for a no
+                // to what it waits for.
+                let _ = live.orders.send(Order::End).await;
+            }
             let _ = live.orders.send(Order::Leave).await;
         }
         while let Some(live) = &mut self.live {
