@@ -274,6 +274,18 @@ impl Sessions {
         self.0.fleet.forget(&format!("{environment}/"));
     }
 
+    /// What a session has used up to now; `None` when it has made no call.
+    ///
+    /// # Errors
+    /// When the store cannot say.
+    pub async fn usage(
+        &self,
+        id: &str,
+        active_seconds: f64,
+    ) -> Result<Option<api::session::usage::Usage>, StoreError> {
+        self.0.ledger.shown(id, active_seconds).await
+    }
+
     /// Says that a session has client events to look at.
     pub fn wake(&self, workspace: &str, id: &str) {
         self.0.handle(workspace, id, |handle| handle.bell.ring());

@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use api::agent::AgentLimits;
 use api::money::{BudgetLimit, MonetaryAmount};
-use api::session::usage::{CacheCreation, Usage as Shown};
+use api::session::usage::{CacheCreation, ServerToolUse, Usage as Shown};
 use chrono::DateTime;
 use egress::{ClientId, Policy};
 use store::{ModelCall, Store, StoreError, Totals};
@@ -166,6 +166,28 @@ impl Ledger {
         let today = reserve::day(self.clock.now().into());
         self.budgets
             .change(|accounts| accounts.close(&names, today));
+    }
+
+    /// What a session has used up to now, live or not, as the contract shows it; `None` when it has made
+    /// no call.
+    ///
+    /// # Errors
+    /// When the store cannot say what was used.
+    pub async fn shown(
+        &self,
+        session: &str,
+        active_seconds: f64,
+    ) -> Result<Option<Shown>, StoreError> {
+        let book = match self.lock().get(session) {
+            Some(Shelf::Open(book)) => Some(book.clone()),
+            Some(Shelf::Closed(book)) => book.upgrade(),
+            None => None,
+        };
+        let totals = match book {
+            Some(book) => book.lock().totals,
+            None => self.pen.store.usage().totals(session).await?,
+        };
+        Ok((totals.calls > 0).then(|| shown(&totals, active_seconds)))
     }
 
     /// Waits until every call so far is written.
@@ -339,6 +361,7 @@ impl Book {
         totals.cache_read_tokens += call.cache_read_tokens;
         totals.cache_creation_5m_tokens += call.cache_creation_5m_tokens;
         totals.cache_creation_1h_tokens += call.cache_creation_1h_tokens;
+        totals.web_searches += call.web_searches;
         match call.cost_microcents {
             Some(cost) => totals.cost_microcents = totals.cost_microcents.saturating_add(cost),
             None => totals.unpriced += 1,
@@ -375,7 +398,10 @@ pub fn shown(totals: &Totals, active_seconds: f64) -> Shown {
         },
         active_seconds,
         list_cost: (totals.unpriced == 0).then(|| MonetaryAmount::from_cents(cents)),
-        server_tool_use: None,
+        server_tool_use: (totals.web_searches > 0).then(|| ServerToolUse {
+            web_search_requests: totals.web_searches,
+            web_fetch_requests: 0,
+        }),
     }
 }
 

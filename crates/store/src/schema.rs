@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0001_initial.sql"),
     include_str!("../migrations/0002_hosting.sql"),
     include_str!("../migrations/0003_common.sql"),
+    include_str!("../migrations/0004_searches.sql"),
 ];
 
 /// Marks a file as ours in its header ("host" in ASCII).

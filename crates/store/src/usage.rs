@@ -37,6 +37,8 @@ pub struct ModelCall {
     pub cache_creation_5m_tokens: u64,
     /// Tokens written to the cache for an hour.
     pub cache_creation_1h_tokens: u64,
+    /// Web searches that the model API made on its side.
+    pub web_searches: u64,
     /// Cost in millionths of a cent; `None` when the model's price is unknown.
     pub cost_microcents: Option<i64>,
     /// What went wrong, in a few words.
@@ -62,6 +64,8 @@ pub struct Totals {
     pub cache_creation_5m_tokens: u64,
     /// Tokens written to the cache for an hour.
     pub cache_creation_1h_tokens: u64,
+    /// Web searches that the model API made on its side; zero in sums of days, which do not have them.
+    pub web_searches: u64,
     /// Cost of the calls with a known price, in millionths of a cent.
     pub cost_microcents: i64,
     /// Calls whose price is unknown and missing in the cost.
@@ -103,8 +107,8 @@ impl Usage<'_> {
                         "INSERT INTO model_calls (id, session_id, workspace_id, model, started_at,
                              status, latency_ms, ttft_ms, input_tokens, output_tokens,
                              cache_read_tokens, cache_creation_5m_tokens, cache_creation_1h_tokens,
-                             cost_microcents, error, request_id)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+                             cost_microcents, error, request_id, web_searches)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
                          ON CONFLICT (id) DO NOTHING",
                     )?
                     .execute(params![
@@ -124,6 +128,7 @@ impl Usage<'_> {
                         call.cost_microcents,
                         call.error,
                         call.request_id,
+                        call.web_searches,
                     ])?;
                 if added > 0 {
                     add_to_day(connection, &call)?;
@@ -151,7 +156,7 @@ impl Usage<'_> {
                              ttft_ms = ?5, input_tokens = ?6, output_tokens = ?7,
                              cache_read_tokens = ?8, cache_creation_5m_tokens = ?9,
                              cache_creation_1h_tokens = ?10, cost_microcents = ?11, error = ?12,
-                             request_id = ?13
+                             request_id = ?13, web_searches = ?14
                          WHERE id = ?1",
                     )?
                     .execute(params![
@@ -168,6 +173,7 @@ impl Usage<'_> {
                         call.cost_microcents,
                         call.error,
                         call.request_id,
+                        call.web_searches,
                     ])?;
                 Ok(settle_day(connection, &call, &agent, recorded)?)
             })
@@ -183,7 +189,7 @@ impl Usage<'_> {
                     "SELECT id, session_id, workspace_id, model, started_at, status, latency_ms,
                          ttft_ms, input_tokens, output_tokens, cache_read_tokens,
                          cache_creation_5m_tokens, cache_creation_1h_tokens, cost_microcents, error,
-                         request_id
+                         request_id, web_searches
                      FROM model_calls WHERE session_id = ?1 ORDER BY number",
                 )?;
                 let rows = statement.query_map([session], parse)?;
@@ -202,7 +208,8 @@ impl Usage<'_> {
                          coalesce(sum(output_tokens), 0), coalesce(sum(cache_read_tokens), 0),
                          coalesce(sum(cache_creation_5m_tokens), 0),
                          coalesce(sum(cache_creation_1h_tokens), 0),
-                         coalesce(sum(cost_microcents), 0), count(*) - count(cost_microcents)
+                         coalesce(sum(cost_microcents), 0), count(*) - count(cost_microcents),
+                         coalesce(sum(web_searches), 0)
                      FROM model_calls WHERE session_id = ?1",
                 )?;
                 Ok(statement.query_row([session], parse_totals)?)
@@ -227,7 +234,7 @@ impl Usage<'_> {
                          coalesce(sum(cache_read_tokens), 0),
                          coalesce(sum(cache_creation_5m_tokens), 0),
                          coalesce(sum(cache_creation_1h_tokens), 0),
-                         coalesce(sum(cost_microcents), 0), coalesce(sum(unpriced), 0)
+                         coalesce(sum(cost_microcents), 0), coalesce(sum(unpriced), 0), 0
                      FROM daily_usage
                      WHERE workspace_id = ?1 AND day >= ?2 AND (?3 IS NULL OR agent_id = ?3)",
                 )?;
@@ -328,6 +335,7 @@ fn parse(row: &Row<'_>) -> rusqlite::Result<ModelCall> {
         cost_microcents: row.get(13)?,
         error: row.get(14)?,
         request_id: row.get(15)?,
+        web_searches: row.get(16)?,
     })
 }
 
@@ -342,5 +350,6 @@ fn parse_totals(row: &Row<'_>) -> rusqlite::Result<Totals> {
         cache_creation_1h_tokens: row.get(6)?,
         cost_microcents: row.get(7)?,
         unpriced: row.get(8)?,
+        web_searches: row.get(9)?,
     })
 }

@@ -99,6 +99,7 @@ async fn the_days_of_an_agent_and_of_the_workspace_are_kept() {
     world.stop().await;
     world.restart().await;
     let turn = first.turn("@say never").await;
+    turn.told("billing_error", "daily budget of agent", "exhausted");
     assert_eq!(
         (turn.texts(), turn.stop_reason().as_str()),
         (vec![], "budget_reached")

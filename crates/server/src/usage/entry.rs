@@ -166,6 +166,7 @@ fn row(book: &Book, call: &Estimate, worst: Option<i64>, id: String) -> ModelCal
         cost_microcents: worst,
         error: Some(UNSETTLED.to_owned()),
         request_id: None,
+        web_searches: 0,
     }
 }
 
@@ -184,6 +185,7 @@ fn fill(row: &mut ModelCall, usage: Usage, worst: Option<i64>) {
     row.cache_read_tokens = usage.tokens.cache_read;
     row.cache_creation_5m_tokens = usage.tokens.cache_write_5m;
     row.cache_creation_1h_tokens = usage.tokens.cache_write_1h;
+    row.web_searches = usage.tokens.web_searches;
     row.cost_microcents = cost.or(worst);
     row.error = usage.error;
     row.request_id = usage.request_id;

@@ -209,6 +209,9 @@ async fn calls_at_once_overspend_by_one_call_at_most() {
     assert_eq!(made.iter().filter(|made| **made).count(), 15);
     let list_cost = book.shown(0.0).list_cost.unwrap();
     assert_eq!(list_cost.cents(), 105);
+    let shown = world.ledger.shown("a", 2.5).await.unwrap();
+    assert_eq!(shown, Some(book.shown(2.5)));
+    assert_eq!(world.ledger.shown("b", 0.0).await.unwrap(), None);
     assert_eq!(world.stored("a").await.0, 105 * CENT as i64);
     let why = world.refused("a", Some(CENT)).await;
     assert!(why.contains("budget of $1.00 is used up"), "{why}");
@@ -232,6 +235,8 @@ async fn what_was_under_way_when_the_server_died_counts_as_it_was_set_aside() {
     let errors: Vec<Option<&str>> = calls.iter().map(|call| call.error.as_deref()).collect();
     assert_eq!(errors, [None, Some("unsettled")]);
     world.restart();
+    let shown = world.ledger.shown("a", 0.0).await.unwrap().unwrap();
+    assert_eq!(shown.list_cost.unwrap().cents(), 37);
     let book = world.open("a", Some(&budget(100))).await;
     assert_eq!(book.shown(0.0).list_cost.unwrap().cents(), 37);
     // A day's account begins with it, too: 963 cents are left, so this one fits and the next waits.
@@ -313,6 +318,26 @@ async fn a_cost_that_cannot_be_told_is_what_was_set_aside() {
     };
     world.allowed("a", 30 * CENT).await.settle(unknown);
     assert_eq!(book.shown(0.0).list_cost.unwrap().cents(), 30);
+}
+
+#[tokio::test]
+async fn searches_are_shown_when_there_were_some() {
+    let world = World::new(Daily::default()).await;
+    let book = world.open("a", None).await;
+    world.allowed("a", CENT).await.settle(world.used(CENT));
+    assert_eq!(book.shown(0.0).server_tool_use, None);
+    let mut searched = world.used(CENT);
+    searched.tokens.web_searches = 3;
+    world.allowed("a", CENT).await.settle(searched);
+    let searches = |shown: Shown| shown.server_tool_use.unwrap().web_search_requests;
+    assert_eq!(searches(book.shown(0.0)), 3);
+    world.ledger.flush().await;
+    world.ledger.close("a");
+    drop(book);
+    assert_eq!(
+        searches(world.ledger.shown("a", 0.0).await.unwrap().unwrap()),
+        3
+    );
 }
 
 #[tokio::test]

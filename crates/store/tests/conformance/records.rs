@@ -344,6 +344,7 @@ fn call(id: &str, cost: Option<i64>) -> ModelCall {
         cost_microcents: cost,
         error: cost.is_none().then(|| "cut".to_owned()),
         request_id: None,
+        web_searches: 0,
     }
 }
 

@@ -18,5 +18,11 @@ pub(in crate::http) async fn get(
 ) -> Result<Json<Session>, ApiError> {
     query.finish()?;
     let row = app.store.sessions().get(&caller.workspace, &id).await?;
-    super::view(&row.ok_or_else(|| super::not_found(&id))?).map(Json)
+    let mut session = super::view(&row.ok_or_else(|| super::not_found(&id))?)?;
+    // The row has what was used when the session last went idle.
+    let active = session.usage.active_seconds;
+    if let Some(usage) = app.sessions.usage(&id, active).await? {
+        session.usage = usage;
+    }
+    Ok(Json(session))
 }
