@@ -398,7 +398,7 @@ pub fn shown(totals: &Totals, active_seconds: f64) -> Shown {
         },
         active_seconds,
         list_cost: (totals.unpriced == 0).then(|| MonetaryAmount::from_cents(cents)),
-        server_tool_use: (totals.web_searches > 0).then(|| ServerToolUse {
+        server_tool_use: (totals.web_searches > 0).then_some(ServerToolUse {
             web_search_requests: totals.web_searches,
             web_fetch_requests: 0,
         }),
