@@ -26,10 +26,20 @@ pub fn processes() -> Vec<Entry> {
         .collect()
 }
 
-/// The parent of a process that lives.
+/// The parent of a process that lives. One that has ended and waits to be reaped has lost its own:
+/// whoever started it may have ended, too.
 pub fn parent(pid: i32) -> Option<i32> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    parse(&String::from_utf8_lossy(&stat)).map(|entry| entry.parent)
+    let stat = String::from_utf8_lossy(&stat);
+    if has_ended(&stat) {
+        return None;
+    }
+    parse(&stat).map(|entry| entry.parent)
+}
+
+fn has_ended(stat: &str) -> bool {
+    let state = stat.rsplit_once(") ").map(|(_, rest)| rest);
+    state.is_some_and(|state| state.starts_with(['Z', 'X']))
 }
 
 /// The children of this process, which has one thread, also those that nobody may look at.
@@ -79,6 +89,12 @@ fn parse(stat: &str) -> Option<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_waits_to_be_reaped_has_ended() {
+        assert!(has_ended("7 (a) S (b) Z 1 7 7"));
+        assert!(!has_ended("7 (Z) S 3 7 7"));
+    }
 
     #[test]
     fn a_name_full_of_traps_is_read() {
