@@ -192,3 +192,30 @@ async fn said(session: &Session, answer: &str) {
         .await
         .answered(answer);
 }
+
+#[tokio::test]
+async fn files_that_cannot_be_brought_back_are_not_gone_on_without() {
+    let Some(world) = restless().start().await else {
+        return;
+    };
+    let environment = world.environment(&json!({"idle_timeout": 0.4})).await;
+    let agent = world.agent(&Agent::free()).await;
+    let session = world.hosted(&agent, &environment).await;
+    shell(&session, "echo precious > file").await;
+    let sandbox = world.sandbox().await;
+    world.gone(&sandbox, &[]).await;
+    let line = world.data.join("snapshots").join(&session.id);
+    let away = world.data.join("away");
+    std::fs::rename(&line, &away).unwrap();
+    let turn = session.turn("@say without").await;
+    let why = "cannot bring the files back";
+    turn.told("unknown_error", why, "retrying");
+    turn.told("unknown_error", why, "exhausted");
+    assert!(!turn.kinds().contains(&"agent.message"));
+    // Nothing was saved in its place.
+    assert!(!line.exists());
+    std::fs::rename(&away, &line).unwrap();
+    assert_eq!(shell(&session, "cat file").await, "precious");
+    session.archive().await.ok();
+    world.end().await;
+}

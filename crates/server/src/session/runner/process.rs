@@ -159,8 +159,9 @@ impl Claude {
         start::seat(&mut launch, seat.place(), &around.placeholder);
         if let Some(id) = snapshot {
             let restored = around.keeping.restore(seat, &id).await;
+            // A seat with a part of the files must not be gone on with, let alone saved.
             restored.map_err(|why| {
-                Over::Claude(Ended::new(
+                Over::Sandbox(Ended::new(
                     format!("cannot bring the files back: {why}"),
                     true,
                 ))
