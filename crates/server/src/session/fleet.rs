@@ -29,7 +29,7 @@ pub use seat::{Seat, Stillness};
 
 /// Sandboxes that several sessions sit in, by what they have in common. The lock of a group is held
 /// while a sandbox is made for it, so that two who come at once do not make two.
-type Groups = HashMap<String, Arc<tokio::sync::Mutex<Vec<Weak<Sandbox>>>>>;
+type Group = Arc<tokio::sync::Mutex<Vec<Weak<Sandbox>>>>;
 
 /// All live sandboxes of this server.
 pub struct Fleet {
@@ -42,7 +42,7 @@ pub struct Fleet {
     pressure: Notify,
     /// Sandboxes that are meant to exist.
     wanted: Mutex<HashSet<SandboxId>>,
-    groups: Mutex<Groups>,
+    groups: Mutex<HashMap<String, Group>>,
     pool: Pool,
 }
 
@@ -52,16 +52,20 @@ pub enum Company {
     /// Alone.
     Alone,
     /// With others of the same group.
-    Among {
-        /// What they have in common.
-        group: String,
-        /// How many may sit in one sandbox.
-        max: u32,
-        /// The session's own name for its directories.
-        name: String,
-        /// Whether they have a common directory, and so must all sit in one sandbox.
-        shared: bool,
-    },
+    Among(Members),
+}
+
+/// Those with whom a session sits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Members {
+    /// What they have in common.
+    pub group: String,
+    /// How many may sit in one sandbox.
+    pub max: u32,
+    /// The session's own name for its directories.
+    pub name: String,
+    /// Whether they have a common directory, and so must all sit in one sandbox.
+    pub shared: bool,
 }
 
 impl Fleet {
@@ -103,7 +107,7 @@ impl Fleet {
                 let place = self.place(&sitter).await;
                 self.alone(plan, Some(sitter), place).await
             }
-            Company::Among { .. } => self.among(plan, &company, &sitter, keeping).await,
+            Company::Among(members) => self.among(plan, members, &sitter, keeping).await,
         }
     }
 
@@ -114,39 +118,36 @@ impl Fleet {
         place: OwnedSemaphorePermit,
     ) -> Result<Seat, Ended> {
         let sandbox = Sandbox::open(self, plan, place).await?;
-        let seat = sandbox.sit(sitter, 1);
-        seat.ok_or_else(|| Ended::new("the sandbox ended", true))?;
-        Seat::furnish(sandbox, Place::only(), false).await
+        let chair = sandbox.sit(sitter, 1);
+        let chair = chair.ok_or_else(|| Ended::new("the sandbox ended", true))?;
+        Seat::furnish(chair, Place::only(), false).await
     }
 
     /// A seat in a sandbox of the group; one is made when the others are full.
     async fn among(
         self: &Arc<Self>,
         plan: Plan,
-        company: &Company,
+        members: Members,
         sitter: &Sitter,
         keeping: &Keeping,
     ) -> Result<Seat, Ended> {
-        let Company::Among {
+        let Members {
             group,
             max,
             name,
             shared,
-        } = company
-        else {
-            return Err(Ended::new("it has no company", false));
-        };
-        let group = self.lock_groups().entry(group.clone()).or_default().clone();
+        } = members;
+        let group = self.group(&group);
         loop {
             let mut sandboxes = group.lock().await;
             sandboxes.retain(|sandbox| sandbox.upgrade().is_some_and(|live| !live.is_over()));
             let live: Vec<Arc<Sandbox>> = sandboxes.iter().filter_map(Weak::upgrade).collect();
             let left = live.first().map(|first| first.left());
             for sandbox in &live {
-                if let Some(seat) = sandbox.sit(Some(sitter.clone()), *max) {
+                if let Some(chair) = sandbox.sit(Some(sitter.clone()), max) {
                     drop(sandboxes);
-                    let place = Place::member(seat, name);
-                    return Seat::furnish(sandbox.clone(), place, *shared).await;
+                    let place = Place::member(chair.seat, &name);
+                    return Seat::furnish(chair, place, shared).await;
                 }
             }
             if let (true, Some(full), Some(mut left)) = (shared, live.first(), left) {
@@ -165,8 +166,9 @@ impl Fleet {
             let place = self.place(sitter).await;
             let sandbox = Sandbox::open(self, plan.clone(), place).await?;
             sandboxes.push(Arc::downgrade(&sandbox));
-            if let Some(seat) = sandbox.sit(Some(sitter.clone()), *max) {
-                let seat = Seat::furnish(sandbox, Place::member(seat, name), *shared).await?;
+            if let Some(chair) = sandbox.sit(Some(sitter.clone()), max) {
+                let place = Place::member(chair.seat, &name);
+                let seat = Seat::furnish(chair, place, shared).await?;
                 // Before anybody else sits down: all of them see the same directory.
                 let restored = keeping.restore_common(&seat).await;
                 restored.map_err(|why| {
@@ -175,6 +177,18 @@ impl Fleet {
                 return Ok(seat);
             }
         }
+    }
+
+    /// The sandboxes of a group. Groups of which none is left are forgotten on the way.
+    fn group(&self, name: &str) -> Group {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        groups.retain(|_, group| {
+            // Whoever is about to make one holds the group.
+            let held = Arc::strong_count(group) > 1;
+            let lives = |live: &Weak<Sandbox>| live.strong_count() > 0;
+            held || group.try_lock().is_ok_and(|live| live.iter().any(lives))
+        });
+        groups.entry(name.to_owned()).or_default().clone()
     }
 
     /// Waits for one of the server's places, and says so when there is none at once.
@@ -242,9 +256,5 @@ impl Fleet {
 
     fn lock_wanted(&self) -> MutexGuard<'_, HashSet<SandboxId>> {
         self.wanted.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lock_groups(&self) -> MutexGuard<'_, Groups> {
-        self.groups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

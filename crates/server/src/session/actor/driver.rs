@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::log::Batch;
 use super::{Actor, End, Live, NEWS, clients, state_tools};
-use crate::session::fleet::{self, Class, Company, Sitter, Spare};
+use crate::session::fleet::{self, Class, Company, Members, Sitter, Spare};
 use crate::session::machine::{Input, Tell};
 use crate::session::runner::{self, Begin, Ended, News, Order, Start, Surroundings};
 use crate::session::translate::translate;
@@ -165,7 +165,7 @@ impl Actor {
 
     /// A sandbox that was made ready for a session like this one.
     fn spare(&self, cli: &Path, start: &Start) -> Option<Spare> {
-        if self.hosting.pool.max == 0 {
+        if self.hosting.pool.max == 0 || self.has_company() {
             return None;
         }
         let mut launch = start.launch.clone();
@@ -220,12 +220,12 @@ impl Actor {
             true => String::new(),
             false => uuid_of(&format!("{} {}", self.row.environment, cli.display())),
         };
-        Company::Among {
+        Company::Among(Members {
             group: format!("{}/{version}", self.row.environment_id),
             max: self.hosting.max_sessions,
             name: self.row.id.clone(),
             shared,
-        }
+        })
     }
 
     fn sit_down(&self, begin: Begin) -> Live {

@@ -86,8 +86,8 @@ impl Sandbox {
             .unwrap_or_else(|_| Err(Ended::new("the sandbox's keeper failed", true)))
     }
 
-    /// Takes a seat: its number, or `None` when there will be none.
-    pub(super) fn sit(&self, sitter: Option<Sitter>, max: u32) -> Option<u32> {
+    /// Takes a seat; `None` when there will be none.
+    pub(super) fn sit(self: &Arc<Self>, sitter: Option<Sitter>, max: u32) -> Option<Chair> {
         let mut sitters = self.lock();
         let taken = u32::try_from(sitters.len()).unwrap_or(u32::MAX);
         if taken >= max || self.stop.is_cancelled() || self.ended.borrow().is_some() {
@@ -98,7 +98,10 @@ impl Sandbox {
             return None;
         }
         sitters.insert(seat, sitter);
-        Some(seat)
+        Some(Chair {
+            sandbox: self.clone(),
+            seat,
+        })
     }
 
     /// A spare's seat is somebody's from now on.
@@ -107,7 +110,7 @@ impl Sandbox {
     }
 
     /// Gives a seat back. A sandbox in which nobody sits ends.
-    pub(super) fn leave(&self, seat: u32) {
+    fn leave(&self, seat: u32) {
         let mut sitters = self.lock();
         sitters.remove(&seat);
         if sitters.is_empty() {
@@ -156,6 +159,19 @@ impl Sandbox {
         for sitter in sitters {
             let _ = sitter.news.send(News::Limit(message.clone())).await;
         }
+    }
+}
+
+/// A seat that is taken, furnished or not. Dropping it gives it back.
+pub(super) struct Chair {
+    pub(super) sandbox: Arc<Sandbox>,
+    /// Its number.
+    pub(super) seat: u32,
+}
+
+impl Drop for Chair {
+    fn drop(&mut self) {
+        self.sandbox.leave(self.seat);
     }
 }
 

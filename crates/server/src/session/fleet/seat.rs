@@ -1,7 +1,5 @@
 //! A session's part of a sandbox: what its processes may use, and what can be done with them together.
 
-use std::sync::Arc;
-
 use sandbox::guest_channel::{
     Guest, GuestIo, LinkError, Listening, Packed, Process, ProcessSpec, SpawnError,
 };
@@ -9,14 +7,14 @@ use sandbox::{Footprint, GroupLimits};
 
 use snapshot::SnapshotId;
 
-use super::sandbox::{Sandbox, Sitter};
+use super::sandbox::{Chair, Sitter};
 use crate::session::place::{self, Place};
 use crate::session::runner::Ended;
 
 /// A seat. Dropping it gives it back: what still runs in it is killed, and a sandbox that is empty
 /// then ends.
 pub struct Seat {
-    sandbox: Arc<Sandbox>,
+    chair: Chair,
     place: Place,
     /// Whether it has a directory in common with the others.
     shared: bool,
@@ -36,12 +34,8 @@ pub enum Stillness {
 
 impl Seat {
     /// Furnishes a seat that was taken: its directories, its ports, its group.
-    pub(super) async fn furnish(
-        sandbox: Arc<Sandbox>,
-        place: Place,
-        shared: bool,
-    ) -> Result<Seat, Ended> {
-        let guest = &sandbox.guest;
+    pub(super) async fn furnish(chair: Chair, place: Place, shared: bool) -> Result<Seat, Ended> {
+        let guest = &chair.sandbox.guest;
         let model = format!("{}.{}", place::MODEL, place.seat);
         let proxy = format!("{}.{}", place::PROXY, place.seat);
         let listening = tokio::try_join!(
@@ -51,7 +45,7 @@ impl Seat {
         let listening =
             listening.map_err(|error| Ended::step("listen inside the sandbox", &error, true))?;
         let seat = Seat {
-            sandbox,
+            chair,
             place,
             shared,
             frozen: false,
@@ -63,7 +57,7 @@ impl Seat {
     }
 
     async fn make_directories(&self) -> Result<(), Ended> {
-        let guest = &self.sandbox.guest;
+        let guest = &self.chair.sandbox.guest;
         let failed = |error| Ended::step("make the session's directories", &error, true);
         if let Some(user) = &self.place.user {
             if self.shared {
@@ -88,8 +82,8 @@ impl Seat {
         let Some(group) = self.group() else {
             return Ok(());
         };
-        let provider = &self.sandbox.provider;
-        let made = provider.group(&self.sandbox.id, &group, GroupLimits::default());
+        let provider = &self.chair.sandbox.provider;
+        let made = provider.group(&self.chair.sandbox.id, &group, GroupLimits::default());
         made.await
             .map_err(|error| Ended::step("make the session's control group", &error, true))
     }
@@ -108,30 +102,30 @@ impl Seat {
     /// The sandbox's name.
     #[must_use]
     pub fn sandbox(&self) -> &::sandbox::SandboxId {
-        &self.sandbox.id
+        &self.chair.sandbox.id
     }
 
     /// How old the sandbox is.
     #[must_use]
     pub fn age(&self) -> std::time::Duration {
-        self.sandbox.made.elapsed()
+        self.chair.sandbox.made.elapsed()
     }
 
     /// Waits until the sandbox has ended, and says why.
     pub fn ended(&self) -> impl Future<Output = Ended> + use<> {
-        let sandbox = self.sandbox.clone();
+        let sandbox = self.chair.sandbox.clone();
         async move { sandbox.ended().await }
     }
 
     /// Whether the sandbox has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.sandbox.is_over()
+        self.chair.sandbox.is_over()
     }
 
     /// The seat of a spare is this session's from now on.
     pub fn give(&self, sitter: Sitter) {
-        self.sandbox.give(self.place.seat, sitter);
+        self.chair.sandbox.give(self.place.seat, sitter);
     }
 
     /// Starts a process as the seat's user, in the seat's group.
@@ -140,12 +134,15 @@ impl Seat {
     /// When the guest refuses it or the link ended.
     pub async fn spawn(&self, mut spec: ProcessSpec) -> Result<Process, SpawnError> {
         spec.user = self.place.user.clone();
-        let process = self.sandbox.guest.spawn(spec).await?;
+        let process = self.chair.sandbox.guest.spawn(spec).await?;
         if let Some(group) = self.group() {
-            let provider = &self.sandbox.provider;
-            if let Err(error) = provider.join(&self.sandbox.id, &group, process.pid()).await {
+            let provider = &self.chair.sandbox.provider;
+            if let Err(error) = provider
+                .join(&self.chair.sandbox.id, &group, process.pid())
+                .await
+            {
                 // It runs, but the seat cannot be frozen or measured by itself.
-                tracing::warn!(sandbox.id = %self.sandbox.id, error = &error as &dyn std::error::Error, "process {} is in no group", process.pid());
+                tracing::warn!(sandbox.id = %self.chair.sandbox.id, error = &error as &dyn std::error::Error, "process {} is in no group", process.pid());
             }
         }
         Ok(process)
@@ -169,14 +166,17 @@ impl Seat {
             return Stillness::Busy;
         }
         let group = self.group();
-        let provider = &self.sandbox.provider;
+        let provider = &self.chair.sandbox.provider;
         // Before, so that one who stops waiting for it still thaws it.
         self.frozen = true;
-        match provider.freeze(&self.sandbox.id, group.as_deref()).await {
+        match provider
+            .freeze(&self.chair.sandbox.id, group.as_deref())
+            .await
+        {
             Ok(()) => Stillness::Frozen,
             Err(error) => {
                 self.frozen = false;
-                tracing::warn!(sandbox.id = %self.sandbox.id, error = &error as &dyn std::error::Error, "sandbox {} is not frozen", self.sandbox.id);
+                tracing::warn!(sandbox.id = %self.chair.sandbox.id, error = &error as &dyn std::error::Error, "sandbox {} is not frozen", self.chair.sandbox.id);
                 Stillness::Busy
             }
         }
@@ -184,9 +184,12 @@ impl Seat {
 
     /// Takes the least share of the processor, or its own again. Only for the only seat of a sandbox.
     pub async fn yield_to_others(&self, yields: bool) {
-        let provider = &self.sandbox.provider;
-        if let Err(error) = provider.yield_to_others(&self.sandbox.id, yields).await {
-            tracing::debug!(sandbox.id = %self.sandbox.id, error = &error as &dyn std::error::Error, "sandbox {} keeps its share of the processor", self.sandbox.id);
+        let provider = &self.chair.sandbox.provider;
+        if let Err(error) = provider
+            .yield_to_others(&self.chair.sandbox.id, yields)
+            .await
+        {
+            tracing::debug!(sandbox.id = %self.chair.sandbox.id, error = &error as &dyn std::error::Error, "sandbox {} keeps its share of the processor", self.chair.sandbox.id);
         }
     }
 
@@ -198,7 +201,7 @@ impl Seat {
         &self,
         tar: impl tokio::io::AsyncRead + Send + Unpin,
     ) -> Result<(), LinkError> {
-        let guest = &self.sandbox.guest;
+        let guest = &self.chair.sandbox.guest;
         guest
             .unpack(&self.place.home, self.place.user.clone(), tar)
             .await
@@ -210,7 +213,7 @@ impl Seat {
     /// When it cannot be read or the link ended.
     pub async fn save(&self, since_ns: i64) -> Result<GuestIo, LinkError> {
         let (roots, user) = (self.place.roots(), self.place.user.clone());
-        self.sandbox.guest.save(roots, since_ns, user).await
+        self.chair.sandbox.guest.save(roots, since_ns, user).await
     }
 
     /// Takes what a snapshot kept.
@@ -219,13 +222,13 @@ impl Seat {
     /// When it cannot be written or the link ended.
     pub async fn restore(&self) -> Result<GuestIo, LinkError> {
         let (roots, user) = (self.place.roots(), self.place.user.clone());
-        self.sandbox.guest.restore(roots, user).await
+        self.chair.sandbox.guest.restore(roots, user).await
     }
 
     /// What became last of the directory that the seat has in common with others; `None` when it has
     /// none.
     pub fn common(&self) -> Option<&tokio::sync::Mutex<Option<(SnapshotId, i64)>>> {
-        self.shared.then_some(&self.sandbox.common)
+        self.shared.then_some(&self.chair.sandbox.common)
     }
 
     /// Like [`Seat::save`], of the common directory.
@@ -234,7 +237,7 @@ impl Seat {
     /// When it cannot be read or the link ended.
     pub async fn save_common(&self, since_ns: i64) -> Result<GuestIo, LinkError> {
         let (roots, user) = (vec![place::SHARED.to_owned()], self.place.user.clone());
-        self.sandbox.guest.save(roots, since_ns, user).await
+        self.chair.sandbox.guest.save(roots, since_ns, user).await
     }
 
     /// Like [`Seat::restore`], of the common directory.
@@ -243,7 +246,7 @@ impl Seat {
     /// When it cannot be written or the link ended.
     pub async fn restore_common(&self) -> Result<GuestIo, LinkError> {
         let (roots, user) = (vec![place::SHARED.to_owned()], self.place.user.clone());
-        self.sandbox.guest.restore(roots, user).await
+        self.chair.sandbox.guest.restore(roots, user).await
     }
 
     /// The session's results as a tar archive.
@@ -251,14 +254,19 @@ impl Seat {
     /// # Errors
     /// When they cannot be read or the link ended.
     pub async fn pack_outputs(&self) -> Result<Packed, LinkError> {
-        let guest = &self.sandbox.guest;
+        let guest = &self.chair.sandbox.guest;
         let (outputs, user) = (self.place.outputs(), self.place.user.clone());
         guest.pack(&outputs, vec![".".to_owned()], user).await
     }
 
     /// What the seat takes, as the kernel counts it; `None` when it cannot be counted here.
     pub async fn footprint(&self) -> Option<Footprint> {
-        let counted = self.sandbox.provider.footprints(&self.sandbox.id).await;
+        let counted = self
+            .chair
+            .sandbox
+            .provider
+            .footprints(&self.chair.sandbox.id)
+            .await;
         let mut counted = counted.ok()?;
         match self.group() {
             Some(group) => counted.groups.remove(&group),
@@ -272,12 +280,18 @@ impl Seat {
         if !self.frozen || self.place.user.is_some() {
             return;
         }
-        match self.sandbox.provider.reclaim(&self.sandbox.id).await {
+        match self
+            .chair
+            .sandbox
+            .provider
+            .reclaim(&self.chair.sandbox.id)
+            .await
+        {
             Ok(reclaimed) => {
-                tracing::debug!(sandbox.id = %self.sandbox.id, "reclaimed of sandbox {}: {reclaimed:?}", self.sandbox.id);
+                tracing::debug!(sandbox.id = %self.chair.sandbox.id, "reclaimed of sandbox {}: {reclaimed:?}", self.chair.sandbox.id);
             }
             Err(error) => {
-                tracing::debug!(sandbox.id = %self.sandbox.id, error = &error as &dyn std::error::Error, "sandbox {} keeps its memory", self.sandbox.id);
+                tracing::debug!(sandbox.id = %self.chair.sandbox.id, error = &error as &dyn std::error::Error, "sandbox {} keeps its memory", self.chair.sandbox.id);
             }
         }
     }
@@ -288,10 +302,13 @@ impl Seat {
             return;
         }
         let group = self.group();
-        let provider = &self.sandbox.provider;
-        if let Err(error) = provider.thaw(&self.sandbox.id, group.as_deref()).await {
+        let provider = &self.chair.sandbox.provider;
+        if let Err(error) = provider
+            .thaw(&self.chair.sandbox.id, group.as_deref())
+            .await
+        {
             // Whatever waits for an answer from inside times out and says so.
-            tracing::error!(sandbox.id = %self.sandbox.id, error = &error as &dyn std::error::Error, "cannot thaw sandbox {}", self.sandbox.id);
+            tracing::error!(sandbox.id = %self.chair.sandbox.id, error = &error as &dyn std::error::Error, "cannot thaw sandbox {}", self.chair.sandbox.id);
         }
     }
 }
@@ -311,11 +328,5 @@ async fn listen(
     match &place.user {
         Some(user) => guest.listen_for(user, port, tag).await,
         None => guest.listen(port, tag).await,
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        self.sandbox.leave(self.place.seat);
     }
 }
