@@ -150,8 +150,10 @@ impl Hosting {
             let rule = format!("must not be above `max`, got {min} and {max}");
             return Err(at.key("pool").key("min").invalid(rule));
         }
-        if self.pool.max > 0 && sessions > 1 {
-            let rule = format!("needs `max_sessions` 1, which is {sessions}");
+        if self.pool.max > 0 && (sessions > 1 || self.pattern == Pattern::Shared) {
+            let rule = format!(
+                "needs a sandbox for each session: `max_sessions` 1, which is {sessions}, and a `pattern` other than `shared`"
+            );
             return Err(at.key("pool").invalid(rule));
         }
         Ok(())

@@ -159,7 +159,11 @@ fn refusals_name_the_place() {
         ),
         (
             json!({"pattern": "shared", "pool": {"max": 1}}),
-            "pool: needs `max_sessions` 1, which is 8",
+            "pool: needs a sandbox for each session: `max_sessions` 1, which is 8",
+        ),
+        (
+            json!({"pattern": "shared", "max_sessions": 1, "pool": {"max": 1}}),
+            "pool: needs a sandbox for each session: `max_sessions` 1, which is 1, and a `pattern`",
         ),
         (
             json!({"cli": "newest"}),
