@@ -165,7 +165,16 @@ impl Retention {
         }
     }
 
-    async fn drop_snapshots(&self, session: &str, ids: &HashSet<String>) -> Result<(), StoreError> {
+    /// Forgets some snapshots of a session and collects their content. Nobody may save the session
+    /// meanwhile: what has no row yet would be collected, too.
+    ///
+    /// # Errors
+    /// When the rows cannot be read or removed.
+    pub async fn drop_snapshots(
+        &self,
+        session: &str,
+        ids: &HashSet<String>,
+    ) -> Result<(), StoreError> {
         let rows = self.store.snapshots().list(session).await?;
         let keep: Vec<String> = rows
             .into_iter()

@@ -3,6 +3,7 @@
 //! A snapshot's content is durable before its row is written, and its row is removed before its content.
 //! The same holds for results. Whatever lies on disk without a row is nobody's.
 
+use std::collections::HashSet;
 use std::io::Read as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
@@ -12,7 +13,7 @@ use api::id::Prefix;
 use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
 use snapshot::{SaveError, SnapshotId, Snapshots};
-use store::{FileRow, NewSnapshot, SessionRow, Store};
+use store::{FileRow, NewSnapshot, SessionRow, SnapshotRow, Store};
 use tokio::sync::Mutex;
 use tokio_util::io::SyncIoBridge;
 
@@ -134,17 +135,15 @@ impl Keeper {
             Ok(rows) if rows.len() > 2 * SNAPSHOTS => rows,
             _ => return,
         };
-        let kept = &rows[rows.len() - SNAPSHOTS..];
-        let keep: Vec<String> = kept.iter().map(|row| row.snapshot.id.clone()).collect();
-        let live: Vec<SnapshotId> = keep.iter().filter_map(|id| id.parse().ok()).collect();
-        if inner.store.snapshots().prune(session, keep).await.is_err() {
-            return;
-        }
-        if let Err(error) = self.snapshots.collect(session, &live).await {
+        let (old, kept) = rows.split_at(rows.len() - SNAPSHOTS);
+        let id = |row: &SnapshotRow| row.snapshot.id.clone();
+        let kept: HashSet<String> = kept.iter().map(id).collect();
+        let old = old.iter().map(id).filter(|id| !kept.contains(id)).collect();
+        if let Err(error) = inner.retention.drop_snapshots(session, &old).await {
             tracing::warn!(
                 session.id = session,
                 error = &error as &dyn std::error::Error,
-                "cannot collect old snapshots of session {session}"
+                "cannot forget old snapshots of session {session}"
             );
         }
     }
@@ -238,6 +237,9 @@ impl Keeping {
             let snapshots = &self.keeper.snapshots;
             let saved = snapshots.save(&self.environment, parent, tree).await;
             let saved = saved.map_err(|error| with_causes(&error))?;
+            if parent == Some(&saved.id) {
+                return Ok((saved.id, saved.since_ns));
+            }
             let (id, now) = (saved.id.to_string(), self.keeper.clock.now());
             let rows = self.keeper.store.snapshots();
             let kept = rows.keep_common(&self.environment, &id, now).await;
