@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::agent::Profile;
+use crate::environment::hosting::Level;
 use crate::metadata::Metadata;
 use crate::money::BudgetLimit;
 use crate::time::Timestamp;
@@ -32,6 +33,9 @@ pub struct Session {
     pub agent: SessionAgent,
     /// Where its sandbox comes from.
     pub environment_id: String,
+    /// What stands between its sandbox and the host, an extension; null when this server cannot give
+    /// what its environment asks for.
+    pub isolation: Option<Level>,
     /// The name for people.
     pub title: Option<String>,
     /// The client's own map.

@@ -123,6 +123,7 @@ pub fn spec(id: &SandboxId) -> Spec {
         read_only: Vec::new(),
         hostname: "sandbox".to_owned(),
         members: false,
+        isolation: None,
     }
 }
 

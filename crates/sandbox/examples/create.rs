@@ -71,6 +71,7 @@ async fn measure(rounds: u32, runtime: &str, guest: &'static [u8]) -> Result<(),
             read_only: Vec::new(),
             hostname: "bench".to_owned(),
             members: false,
+            isolation: None,
         };
         let start = Instant::now();
         let mut sandbox = provider.create(&spec).await?;

@@ -9,7 +9,7 @@ use nix::unistd::geteuid;
 use serde::Serialize;
 
 use crate::{
-    oci::{KNOWN, Layout, find, version},
+    oci::{KNOWN, Layout, find, landlock_version, version},
     provider::{DiskLimit, Isolation},
 };
 
@@ -28,8 +28,8 @@ pub struct Report {
     pub runtimes: Vec<Runtime>,
     /// How disks are limited.
     pub disk: Disk,
-    /// What stands between a sandbox and this host, if one can be made.
-    pub isolation: Isolation,
+    /// What can stand between a sandbox and this host, weakest first.
+    pub isolation: Vec<Level>,
     /// What is missing, one sentence each, with the package that brings it.
     pub advice: Vec<String>,
 }
@@ -45,6 +45,8 @@ pub struct Features {
     pub landlock: bool,
     /// System calls can be filtered.
     pub seccomp: bool,
+    /// Processes can have clocks of their own (Linux 5.6).
+    pub time_namespaces: bool,
     /// Several root directories can be laid over each other.
     pub overlay: bool,
     /// Images can be mounted.
@@ -75,11 +77,24 @@ pub struct Runtime {
     pub reason: String,
 }
 
+/// One level of isolation.
+#[derive(Clone, Debug, Serialize)]
+pub struct Level {
+    /// Its name, as environments ask for it.
+    pub name: Isolation,
+    /// Whether sandboxes can have it here.
+    pub offered: bool,
+    /// Why, or why not.
+    pub reason: String,
+}
+
 /// How disks are limited.
 #[derive(Clone, Debug, Serialize)]
 pub struct Disk {
     /// The way that is taken.
     pub taken: DiskLimit,
+    /// What it limits besides bytes.
+    pub files: &'static str,
     /// The ways that are not, with the reason.
     pub others: Vec<String>,
 }
@@ -99,11 +114,6 @@ pub fn report() -> Report {
         },
         controllers: layout.controllers(),
     });
-    let isolation = if features.user_namespaces || !root {
-        Isolation::UserNamespace
-    } else {
-        Isolation::Namespaces
-    };
     let missing = layout.as_ref().map(Layout::missing);
     let advice = advice(root, &features, missing.as_deref(), &disk);
     Report {
@@ -113,7 +123,7 @@ pub fn report() -> Report {
         cgroups,
         runtimes: runtimes(),
         disk,
-        isolation,
+        isolation: levels(root, &features),
         advice,
     }
 }
@@ -125,9 +135,8 @@ fn features(kernel: &str) -> Features {
             && read("/proc/sys/user/max_user_namespaces") != "0"
             && read("/proc/sys/kernel/unprivileged_userns_clone") != "0",
         pidfd: release(kernel) >= (5, 3),
-        landlock: read("/sys/kernel/security/lsm")
-            .split(',')
-            .any(|name| name == "landlock"),
+        landlock: landlock_version() > 0,
+        time_namespaces: Path::new("/proc/self/ns/time").exists(),
         seccomp: Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
         // A module is loaded at the first use, so only its absence on disk would tell.
         overlay: filesystems.contains("overlay")
@@ -164,6 +173,39 @@ fn runtimes() -> Vec<Runtime> {
     std::iter::once(embedded).chain(others).collect()
 }
 
+fn levels(root: bool, features: &Features) -> Vec<Level> {
+    let namespaces = "this kernel gives no user namespaces";
+    let level = |name, refusal: Option<&str>, reason: &str| Level {
+        name,
+        offered: refusal.is_none(),
+        reason: refusal.unwrap_or(reason).to_owned(),
+    };
+    let process = match (features.user_namespaces, features.landlock) {
+        (false, _) => Some(namespaces),
+        (_, false) => Some("this kernel has no Landlock"),
+        _ => None,
+    };
+    let container = (!features.user_namespaces && !root).then_some(namespaces);
+    let gvisor = match (root, find("runsc")) {
+        (false, _) => Some("it needs root"),
+        (_, None) => Some("runsc is not installed (package runsc)"),
+        _ => None,
+    };
+    vec![
+        level(
+            Isolation::Process,
+            process,
+            "namespaces and Landlock, without an OCI runtime",
+        ),
+        level(
+            Isolation::Container,
+            container,
+            "namespaces, made by an OCI runtime",
+        ),
+        level(Isolation::Gvisor, gvisor, "a kernel in user space: runsc"),
+    ]
+}
+
 fn disk(root: bool, loop_devices: bool) -> Disk {
     let mkfs = find("mkfs.ext4").is_some();
     let refusal = match (root, loop_devices, mkfs) {
@@ -176,6 +218,7 @@ fn disk(root: bool, loop_devices: bool) -> Disk {
     match refusal {
         None => Disk {
             taken: DiskLimit::LoopExt4,
+            files: "files, too: one for each 16 KiB, and not fewer than 1024",
             others: vec![
                 "tmpfs: it would count as the sandbox's memory".into(),
                 never.into(),
@@ -183,6 +226,7 @@ fn disk(root: bool, loop_devices: bool) -> Disk {
         },
         Some(reason) => Disk {
             taken: DiskLimit::Tmpfs,
+            files: "files, too: 65,536",
             others: vec![reason.into(), never.into()],
         },
     }
@@ -213,6 +257,11 @@ fn advice(root: bool, features: &Features, missing: Option<&[&str]>, disk: &Disk
             .push("for a kernel in user space install runsc (package runsc) and ask for it".into());
     }
     advice
+}
+
+/// The running kernel's major and minor number.
+pub(crate) fn kernel() -> (u32, u32) {
+    release(&read("/proc/sys/kernel/osrelease"))
 }
 
 /// Major and minor number of a kernel release.
@@ -255,6 +304,14 @@ mod tests {
                 .filter(|runtime| runtime.taken)
                 .count(),
             1
+        );
+        assert_eq!(
+            report
+                .isolation
+                .iter()
+                .map(|level| level.name)
+                .collect::<Vec<_>>(),
+            Isolation::ALL
         );
         assert!(
             report

@@ -14,6 +14,6 @@ pub mod oci;
 
 pub use provider::{
     Abilities, Description, DiskLimit, Footprint, Footprints, GroupLimits, GuestStream, Isolation,
-    LimitHits, Link, MEMBER_IDS, MEMBERS_GROUP, Mount, Observed, Phase, Provider, ProviderError,
-    Reclaimed, Resources, Rootfs, Sandbox, SandboxId, SandboxIdError, Spec,
+    Levels, LimitHits, Link, MEMBER_IDS, MEMBERS_GROUP, Mount, Observed, Phase, Provider,
+    ProviderError, Reclaimed, Resources, Rootfs, Sandbox, SandboxId, SandboxIdError, Spec, TooWeak,
 };

@@ -28,6 +28,7 @@ use crate::provider::{
     Reclaimed, Sandbox, SandboxId, Spec,
 };
 
+mod bare;
 mod bundle;
 mod cgroup;
 mod create;
@@ -40,17 +41,20 @@ mod network;
 mod probe;
 mod process;
 mod request;
+mod rlimits;
 mod rootfs;
 mod runtime;
 mod shared;
 mod shown;
 mod stage;
 mod sys;
+mod way;
 
 pub(crate) use cgroup::Layout;
 pub use probe::ProbeError;
 pub(crate) use runtime::{KNOWN, find, version};
 pub use shown::shown;
+pub(crate) use sys::landlock_version;
 
 /// The hidden subcommand of our own binary that makes one container.
 pub const HELPER_COMMAND: &str = "sandbox-helper";
@@ -80,6 +84,8 @@ pub enum RuntimeChoice {
     /// The one compiled in.
     #[default]
     Embedded,
+    /// None: our own code makes namespaces, and the usual level is `process`.
+    None,
     /// A program of the host: `crun`, `runc`, `youki` or `runsc`.
     Named(String),
 }

@@ -24,7 +24,8 @@
 //!    Frozen sandboxes too.
 //! 5. Freezing, groups and what goes with them may be left at what the trait has: a refusal.
 //!    Say so in [`Abilities`].
-//! 6. Never give less than was asked: refuse, or name it in [`Description::lost`].
+//! 6. Never give less than was asked: refuse, or name it in [`Description::lost`]. Isolation is
+//!    never named as lost: a level that cannot be had is refused.
 //! 7. Run the conformance suite (`tests/`) against it.
 
 use std::{fmt, path::PathBuf, str::FromStr};
@@ -34,8 +35,10 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 mod group;
+mod isolation;
 
 pub use group::{Footprint, Footprints, GroupLimits, Reclaimed};
+pub use isolation::{Isolation, Levels, TooWeak};
 
 /// Makes, lists and destroys sandboxes. See the module head for the contract.
 #[async_trait]
@@ -170,6 +173,8 @@ pub struct Spec {
     /// session is given directories in them. A host or runtime that cannot keep users apart
     /// refuses. The ids are [`MEMBER_IDS`] and [`MEMBERS_GROUP`].
     pub members: bool,
+    /// The least that must stand between it and the host; `None` takes the usual level.
+    pub isolation: Option<Isolation>,
 }
 
 /// The user ids of members, each with a group of the same number. These have names in the
@@ -249,18 +254,6 @@ pub struct Description {
     pub disk: DiskLimit,
 }
 
-/// What stands between a sandbox and its host, weakest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Isolation {
-    /// Namespaces of one kernel; the sandbox's user ids are those of the host.
-    Namespaces,
-    /// Namespaces of one kernel, a user namespace with ids of the sandbox's own among them.
-    UserNamespace,
-    /// A kernel in user space (gVisor).
-    UserspaceKernel,
-}
-
 /// How the disk limit of a sandbox is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -278,8 +271,8 @@ pub struct Abilities {
     pub provider: &'static str,
     /// The runtime with its version.
     pub runtime: String,
-    /// What stands between its sandboxes and the host.
-    pub isolation: Isolation,
+    /// What can stand between its sandboxes and the host.
+    pub levels: Levels,
     /// What this host cannot give, one sentence each.
     pub lost: Vec<String>,
     /// Whether memory, cpu and process limits are kept by the kernel.
@@ -343,6 +336,9 @@ pub enum ProviderError {
         /// What is wrong with it, in words.
         reason: String,
     },
+    /// This host cannot isolate the sandbox as well as was asked for.
+    #[error(transparent)]
+    Isolation(#[from] TooWeak),
     /// The sandbox has no group of this name.
     #[error("sandbox {id} has no group {name}")]
     NoGroup {

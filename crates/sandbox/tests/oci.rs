@@ -4,6 +4,8 @@
 // Helpers of tests are tests, too.
 #![allow(clippy::unwrap_used)]
 
+#[path = "oci/isolation.rs"]
+mod isolation;
 #[path = "fixtures/world.rs"]
 mod world;
 
@@ -177,6 +179,11 @@ async fn embedded_runtime_keeps_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn namespaces_of_our_own_keep_the_contract() {
+    keeps_the_contract("none").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn runc_keeps_the_contract() {
     keeps_the_contract("runc").await;
 }
@@ -199,7 +206,7 @@ async fn runsc_keeps_the_contract() {
 /// The product's guest, whose needs are others than a shell's.
 #[tokio::test(flavor = "multi_thread")]
 async fn guest_speaks_out_of_every_runtime() {
-    for runtime in ["embedded", "crun", "runc", "youki", "runsc"] {
+    for runtime in ["none", "embedded", "crun", "runc", "youki", "runsc"] {
         let Some(world) = World::with_guest(runtime, GUEST).await else {
             continue;
         };

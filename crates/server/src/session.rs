@@ -17,7 +17,7 @@
 //! | `fork` | a new session from a point in another's log |
 //! | `translate`, `tools`, `start` | claude's words to the contract's and back |
 //! | `registry`, `open_calls` | which actors there are, and which calls wait for an answer |
-//! | `version` | which claude CLI a session gets |
+//! | `version`, `isolation` | which claude CLI a session gets, and behind which walls |
 //! | `resume` | from the log to the state, after a restart |
 //! | `feed` | the log's live end, for readers |
 //!
@@ -27,6 +27,7 @@ pub mod actor;
 pub mod feed;
 pub mod fleet;
 pub mod fork;
+mod isolation;
 pub mod keep;
 pub mod ladder;
 pub mod machine;

@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use crate::app::{PING, Parts};
 use crate::blobs::Blobs;
 use crate::clock::Clock;
-use crate::config::{Config, Credential, Secret, budgets};
+use crate::config::{Config, Credential, Runtime, Secret, budgets};
 use crate::ids::Ids;
 use crate::session::keep::Keeper;
 use crate::session::{self, Sessions};
@@ -199,9 +199,12 @@ async fn open_store(data: PathBuf) -> Result<Store, WireError> {
 async fn provider(config: &Config, data: PathBuf) -> Result<Oci, WireError> {
     let program = std::env::current_exe().map_err(WireError::Program)?;
     let mut made = oci::Config::new(data, program, sandbox::guest_channel::GUEST);
-    if let Some(name) = config.sandbox.runtime.program() {
-        made.runtime = RuntimeChoice::Named(name.to_owned());
-    }
+    made.runtime = match config.sandbox.runtime {
+        Runtime::None => RuntimeChoice::None,
+        runtime => runtime.program().map_or(RuntimeChoice::Embedded, |name| {
+            RuntimeChoice::Named(name.to_owned())
+        }),
+    };
     Oci::probe(made).await.map_err(WireError::Sandboxes)
 }
 

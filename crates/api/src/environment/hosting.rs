@@ -8,6 +8,7 @@
 //! Never knows the server's settings: what is null here is decided by them when a sandbox is made.
 
 mod duration;
+mod isolation;
 mod limits;
 mod pool;
 mod resources;
@@ -23,6 +24,7 @@ use crate::error::Invalid;
 use crate::patch::Patch;
 use crate::read::{At, Fields, Read, expected, quoted};
 
+pub use isolation::{Isolation, IsolationParams, Level};
 pub use limits::{Limits, LimitsParams};
 pub use pool::{Pool, PoolParams};
 pub use resources::{Cpu, Resources, ResourcesParams};
@@ -36,6 +38,8 @@ pub struct Hosting {
     pub pattern: Pattern,
     /// What makes the sandboxes.
     pub provider: Provider,
+    /// What must stand between a sandbox and the host.
+    pub isolation: Isolation,
     /// What one sandbox may use.
     pub resources: Resources,
     /// How long a session may be idle before the pattern acts; `None` is for ever.
@@ -122,6 +126,7 @@ impl Default for Hosting {
         Hosting {
             pattern,
             provider: Provider::default(),
+            isolation: Isolation::default(),
             resources: Resources::default(),
             idle_timeout: pattern.idle_timeout(),
             max_lifetime: None,
@@ -165,6 +170,7 @@ impl Hosting {
 pub struct HostingParams {
     pattern: Patch<Pattern>,
     provider: Patch<Provider>,
+    isolation: Patch<IsolationParams>,
     resources: Patch<ResourcesParams>,
     idle_timeout: Patch<Duration>,
     max_lifetime: Patch<Duration>,
@@ -182,6 +188,7 @@ impl Read for HostingParams {
         let params = HostingParams {
             pattern: fields.patch("pattern")?,
             provider: fields.patch("provider")?,
+            isolation: fields.patch("isolation")?,
             resources: fields.patch("resources")?,
             idle_timeout: duration::patch(&mut fields, "idle_timeout")?,
             max_lifetime: duration::patch(&mut fields, "max_lifetime")?,
@@ -213,6 +220,11 @@ impl HostingParams {
             hosting.max_sessions = pattern.max_sessions();
         }
         self.provider.apply_or_default(&mut hosting.provider);
+        merge_group(
+            self.isolation,
+            &mut hosting.isolation,
+            IsolationParams::apply,
+        );
         merge_group(
             self.resources,
             &mut hosting.resources,

@@ -11,6 +11,7 @@ mod endings;
 mod faults;
 mod host;
 mod hosting;
+mod isolation;
 mod limits;
 mod model;
 mod money;

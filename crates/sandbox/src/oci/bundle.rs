@@ -5,11 +5,11 @@
 
 use std::path::Path;
 
-use nix::sys::resource::{Resource, getrlimit};
 use serde_json::{Value, json};
 
 use super::{
     request::{GUEST, Ids, Limits, Maker, Request, TOOLS},
+    rlimits,
     stage::Stage,
 };
 
@@ -41,7 +41,7 @@ const MASKED: [&str; 23] = [
 ];
 
 /// Kernel files that may be read, never written.
-const READ_ONLY: [&str; 5] = [
+pub(super) const READ_ONLY: [&str; 5] = [
     "/proc/bus",
     "/proc/fs",
     "/proc/irq",
@@ -64,11 +64,11 @@ const FOR_MEMBERS: [&str; 6] = [
 /// Lists what all members keep in the kernel for all to see.
 const MASKED_FOR_MEMBERS: [&str; 1] = ["/proc/sysvipc"];
 
-/// Open files of one process: claude needs about a hundred.
-const OPEN_FILES: u64 = 4096;
-
 /// How much sooner than the host's own programs a sandbox is taken when memory runs out.
-const OOM_SCORE: i32 = 500;
+pub(super) const OOM_SCORE: i32 = 500;
+
+/// Where the guest finds programs.
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Ids in one sandbox's range.
 pub(super) const IDS: u32 = 65_536;
@@ -89,20 +89,21 @@ pub(super) fn config(request: &Request, stage: &Stage, with_limits: bool) -> Val
 fn process(request: &Request) -> Value {
     let user = request.user();
     let mut args = vec![format!("{TOOLS}/{GUEST}")];
-    let (mut home, mut capabilities): (_, &[&str]) = ("/home/agent", &[]);
+    let mut capabilities: &[&str] = &[];
     if request.members {
         args.push("members".to_owned());
-        (home, capabilities) = ("/", &FOR_MEMBERS);
+        capabilities = &FOR_MEMBERS;
     }
-    let hard = getrlimit(Resource::RLIMIT_NOFILE).map_or(OPEN_FILES, |(_, hard)| hard);
-    let files = OPEN_FILES.min(hard);
+    let limits = rlimits::of(request)
+        .into_iter()
+        .map(|limit| json!({ "type": limit.name, "hard": limit.value, "soft": limit.value }));
     json!({
         "terminal": false,
         "user": { "uid": user, "gid": user, "umask": 0o022 },
         "args": args,
         "env": [
-            "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            format!("HOME={home}"),
+            format!("PATH={PATH}"),
+            format!("HOME={}", home(request)),
         ],
         "cwd": "/workspace",
         "capabilities": {
@@ -111,11 +112,22 @@ fn process(request: &Request) -> Value {
         },
         "noNewPrivileges": true,
         "oomScoreAdj": OOM_SCORE,
-        "rlimits": [
-            { "type": "RLIMIT_CORE", "hard": 0, "soft": 0 },
-            { "type": "RLIMIT_NOFILE", "hard": files, "soft": files },
-        ],
+        "rlimits": limits.collect::<Value>(),
     })
+}
+
+/// Where the guest is at home.
+pub(super) fn home(request: &Request) -> &'static str {
+    if request.members { "/" } else { "/home/agent" }
+}
+
+/// The kernel's files that are hidden.
+pub(super) fn masked(request: &Request) -> Vec<&'static str> {
+    let mut masked = MASKED.to_vec();
+    if request.members {
+        masked.extend(MASKED_FOR_MEMBERS);
+    }
+    masked
 }
 
 fn mounts(request: &Request, disk: &Path) -> Value {
@@ -163,13 +175,9 @@ fn kernel_mounts(members: bool) -> Vec<Value> {
 }
 
 fn linux(request: &Request, with_limits: bool) -> Value {
-    let mut masked = MASKED.to_vec();
-    if request.members {
-        masked.extend(MASKED_FOR_MEMBERS);
-    }
     let mut linux = json!({
         "namespaces": namespaces(request.ids),
-        "maskedPaths": masked,
+        "maskedPaths": masked(request),
         "readonlyPaths": READ_ONLY,
     });
     if let Ids::Range(base) = request.ids {

@@ -22,9 +22,10 @@ use super::{
     HELPER_COMMAND, blocking,
     cgroup::{self, CPU_PERIOD_US},
     destroy, disk, host, members,
-    request::{Answer, Bind, Disk, GUEST, Limits, Made, Request, TOOLS},
+    request::{Answer, Bind, Disk, GUEST, Limits, Made, Maker, Request, TOOLS},
     rootfs::{self, Root},
     shared::{Keeper, Shared},
+    way::Way,
 };
 use crate::provider::{DiskLimit, ProviderError, Rootfs, Sandbox, SandboxId, Spec};
 
@@ -52,7 +53,8 @@ type Excerpt = Arc<Mutex<String>>;
 
 pub(super) async fn create(shared: &Arc<Shared>, spec: &Spec) -> Result<Sandbox, ProviderError> {
     check(spec)?;
-    members::check(shared, spec)?;
+    let way = shared.way(spec.isolation)?;
+    members::check(shared, way, spec)?;
     let _permit = shared
         .permits
         .acquire()
@@ -65,10 +67,10 @@ pub(super) async fn create(shared: &Arc<Shared>, spec: &Spec) -> Result<Sandbox,
     if let (DiskLimit::LoopExt4, bytes) = (shared.disk, spec.resources.disk_bytes) {
         make_template(shared, bytes).await?;
     }
-    let request = prepare(shared, spec, &hold).await?;
+    let request = prepare(shared, spec, way, &hold).await?;
     match launch(shared, &spec.id, &request).await {
         Ok(stream) => {
-            let mut description = shared.description();
+            let mut description = shared.description(way);
             if spec.members {
                 description.lost.extend(members::lost());
             }
@@ -80,7 +82,7 @@ pub(super) async fn create(shared: &Arc<Shared>, spec: &Spec) -> Result<Sandbox,
         }
         Err(failed) => {
             destroy::destroy_held(shared, &spec.id).await?;
-            Err(failed.into_error(shared).await)
+            Err(failed.into_error(way).await)
         }
     }
 }
@@ -178,9 +180,11 @@ async fn make_template(shared: &Arc<Shared>, bytes: u64) -> Result<(), ProviderE
 async fn prepare(
     shared: &Arc<Shared>,
     spec: &Spec,
+    way: &Way,
     hold: &Arc<OwnedMutexGuard<()>>,
 ) -> Result<PathBuf, ProviderError> {
     let (shared, spec, hold) = (shared.clone(), spec.clone(), hold.clone());
+    let maker = way.maker.clone();
     blocking(move || {
         let _hold = hold;
         let directory = shared.directory(&spec.id);
@@ -192,7 +196,7 @@ async fn prepare(
             }
             made => made.map_err(host("make the sandbox's directory"))?,
         }
-        let written = write_files(&shared, &spec, &directory);
+        let written = write_files(&shared, &spec, maker, &directory);
         if written.is_err() {
             destroy::remove(&shared, &spec.id)?;
         }
@@ -201,7 +205,12 @@ async fn prepare(
     .await
 }
 
-fn write_files(shared: &Shared, spec: &Spec, directory: &Path) -> Result<PathBuf, ProviderError> {
+fn write_files(
+    shared: &Shared,
+    spec: &Spec,
+    maker: Maker,
+    directory: &Path,
+) -> Result<PathBuf, ProviderError> {
     let mut root = root(shared, &spec.rootfs)?;
     if spec.members {
         let names = members::names(&shared.data.join("rootfs"));
@@ -255,7 +264,7 @@ fn write_files(shared: &Shared, spec: &Spec, directory: &Path) -> Result<PathBuf
             cpu_quota_us: cgroup::quota_us(resources),
             cpu_period_us: CPU_PERIOD_US,
         },
-        maker: shared.maker.clone(),
+        maker,
     };
     let path = directory.join("request.json");
     let text = serde_json::to_vec(&request).map_err(io::Error::other);
@@ -292,7 +301,7 @@ enum Reason {
 }
 
 impl Failed {
-    async fn into_error(self, shared: &Shared) -> ProviderError {
+    async fn into_error(self, way: &Way) -> ProviderError {
         let said = match self.excerpt {
             None => String::new(),
             Some((excerpt, mut task)) => {
@@ -316,7 +325,7 @@ impl Failed {
                     format!("{reason}: {said}")
                 };
                 ProviderError::Runtime {
-                    runtime: shared.runtime.clone(),
+                    runtime: way.runtime.clone(),
                     reason,
                 }
             }

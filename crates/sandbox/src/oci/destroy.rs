@@ -8,12 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{
-    blocking, host, names, process,
-    request::{Made, Maker},
-    runtime,
-    shared::Shared,
-};
+use super::{blocking, host, names, process, request::Made, runtime, shared::Shared};
 use crate::provider::{Observed, Phase, ProviderError, SandboxId};
 
 /// How long killed processes and their mounts may take to go: milliseconds, unless one hangs
@@ -44,7 +39,7 @@ pub(super) async fn destroy_held(
 pub(super) fn list(shared: &Shared) -> Result<Vec<Observed>, ProviderError> {
     let mut found = names(&shared.sandboxes());
     found.extend(shared.cgroups.iter().flat_map(|groups| groups.ids()));
-    if let Maker::Program { state, .. } = &shared.maker {
+    for (_, state) in shared.runtimes() {
         found.extend(runtime::traces(state).into_iter().map(|(id, _)| id));
     }
     found.sort();
@@ -79,7 +74,7 @@ pub(super) fn remove(shared: &Shared, id: &SandboxId) -> Result<(), ProviderErro
     if image.exists() {
         wait(deadline, "letting go of the disk", || !attached(&image))?;
     }
-    if let Maker::Program { state, .. } = &shared.maker {
+    for (_, state) in shared.runtimes() {
         for trace in traces(state, id) {
             let removed = if trace.is_dir() {
                 fs::remove_dir_all(trace)
@@ -125,10 +120,10 @@ fn end_processes(
                 .is_none_or(|groups| groups.kill(id.as_str()))
     })?;
     // A runtime may keep more than processes: it cleans up after what we have just ended.
-    if let Maker::Program { path, state, .. } = &shared.maker
-        && !traces(state, id).is_empty()
-    {
-        runtime::forget(path, state, id.as_str());
+    for (path, state) in shared.runtimes() {
+        if !traces(state, id).is_empty() {
+            runtime::forget(path, state, id.as_str());
+        }
     }
     if half_made {
         process::reap_adopted(&shared.table().pids());

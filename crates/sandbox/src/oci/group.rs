@@ -7,11 +7,10 @@ use super::{
     blocking,
     cgroup::{Cgroups, JoinError},
     host,
+    request::Request,
     shared::Shared,
 };
-use crate::provider::{
-    Footprints, GroupLimits, Isolation, LimitHits, ProviderError, Reclaimed, SandboxId,
-};
+use crate::provider::{Footprints, GroupLimits, LimitHits, ProviderError, Reclaimed, SandboxId};
 
 /// How long one of these may take, for the error message.
 const PATIENCE_SECONDS: u64 = 5;
@@ -85,7 +84,7 @@ pub(super) async fn make(
     name: &str,
     limits: GroupLimits,
 ) -> Result<()> {
-    if shared.isolation == Isolation::UserspaceKernel {
+    if made_with_own_kernel(shared, id) {
         return Err(ProviderError::Unable {
             what: "divided into groups",
             reason: "the processes in it are unknown to the host's kernel",
@@ -190,6 +189,13 @@ fn path(shared: &Shared, id: &SandboxId, group: Option<&str>) -> Result<String> 
         return Ok(path);
     }
     Err(no_group(id, name))
+}
+
+/// Whether the sandbox has a kernel of its own, by its record.
+fn made_with_own_kernel(shared: &Shared, id: &SandboxId) -> bool {
+    let request = std::fs::read(shared.directory(id).join("request.json")).ok();
+    let request = request.and_then(|text| serde_json::from_slice::<Request>(&text).ok());
+    request.is_some_and(|request| request.maker.own_kernel())
 }
 
 fn group_path(id: &SandboxId, name: &str) -> Result<String> {

@@ -11,7 +11,10 @@ use std::{
     fs,
     fs::File,
     io::{self, Write},
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::process::CommandExt,
+    },
     path::Path,
     process::{Command, ExitCode},
 };
@@ -20,11 +23,14 @@ use libcontainer::{
     container::builder::ContainerBuilder, notify_socket::NotifySocket,
     syscall::syscall::SyscallType,
 };
-use nix::unistd::dup2;
+use nix::{
+    sched::{CloneFlags, unshare},
+    unistd::{dup2, getegid},
+};
 use serde_json::Value;
 
 use super::{
-    bundle,
+    bare, bundle,
     network::bring_up_loopback_of,
     process,
     request::{Answer, Ids, Made, Maker, Request},
@@ -37,6 +43,11 @@ type Failure = Box<dyn Error>;
 /// Makes one container and exits: what [`super::HELPER_COMMAND`] runs. `arguments` are those
 /// after the subcommand. Must be called while the process has one thread.
 pub fn helper_main(arguments: &[OsString]) -> ExitCode {
+    if let [role, rest @ ..] = arguments
+        && role == bare::ROLE
+    {
+        return bare::inside(rest);
+    }
     match serve(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -74,8 +85,15 @@ fn keep_standard_output() -> io::Result<File> {
 fn make(path: &Path) -> Result<Made, Failure> {
     let request: Request = serde_json::from_slice(&fs::read(path)?)?;
     let stage = Stage::build(&request)?;
+    if !request.maker.own_kernel() {
+        leave_clocks();
+    }
     let pid = match &request.maker {
         Maker::Embedded => embedded(&request, &stage)?,
+        Maker::Process => {
+            enter_all(&request)?;
+            bare::make(&request, &stage, path)?
+        }
         Maker::Program { .. } => program(&request, &stage)?,
     };
     Ok(Made {
@@ -84,10 +102,14 @@ fn make(path: &Path) -> Result<Made, Failure> {
     })
 }
 
+/// Gives whatever is started from here on clocks of its own. A kernel without time namespaces says
+/// no, which the server has told by then.
+fn leave_clocks() {
+    let _ = unshare(CloneFlags::from_bits_retain(nix::libc::CLONE_NEWTIME));
+}
+
 fn embedded(request: &Request, stage: &Stage) -> Result<i32, Failure> {
-    for group in &request.cgroups {
-        enter(group)?;
-    }
+    enter_all(request)?;
     hide_cgroups()?;
     write_config(stage, &bundle::config(request, stage, false))?;
     let container = ContainerBuilder::new(request.id.clone(), SyscallType::default())
@@ -108,6 +130,10 @@ fn embedded(request: &Request, stage: &Stage) -> Result<i32, Failure> {
     NotifySocket::new(stage.state.join(&request.id).join("notify.sock"))
         .notify_container_start()?;
     Ok(pid)
+}
+
+fn enter_all(request: &Request) -> io::Result<()> {
+    request.cgroups.iter().try_for_each(|group| enter(group))
 }
 
 /// Enters a control group. A single thread that moves itself by version 1's `tasks` is spared
@@ -148,6 +174,8 @@ fn program(request: &Request, stage: &Stage) -> Result<i32, Failure> {
         .arg("--bundle")
         .arg(&stage.bundle)
         .arg(&request.id)
+        // See `bare.rs` for why a group is named.
+        .gid(getegid().as_raw())
         .status()?;
     if !status.success() {
         return Err(format!("{} ended with {status}", path.display()).into());
@@ -165,7 +193,7 @@ fn write_config(stage: &Stage, config: &Value) -> io::Result<()> {
 }
 
 /// An error with all its causes, on one line.
-fn chain(error: &dyn Error) -> String {
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -14,16 +14,17 @@ use super::{
     rootfs::{GENERATION, WRITTEN, open_up, settle},
     shared::{Identity, Shared},
     sys::landlock_version,
+    way::Way,
 };
 use crate::provider::{Isolation, MEMBER_IDS, MEMBERS_GROUP, ProviderError, Spec};
 
 /// Members are kept apart by the kernel's rules about users, so there must be users.
-pub(super) fn check(shared: &Shared, spec: &Spec) -> Result<(), ProviderError> {
-    let reason = match (shared.identity, shared.isolation) {
+pub(super) fn check(shared: &Shared, way: &Way, spec: &Spec) -> Result<(), ProviderError> {
+    let reason = match (shared.identity, way.isolation) {
         _ if !spec.members => return Ok(()),
         (Identity::Own, _) => "the server is not root, so there is one user id for all of them",
         (Identity::Shared, _) => "this kernel gives no user namespaces",
-        (_, Isolation::UserspaceKernel) => "this runtime is not known to hide their processes",
+        (_, Isolation::Gvisor) => "this runtime is not known to hide their processes",
         (Identity::Ranges(_), _) => return Ok(()),
     };
     Err(ProviderError::Spec {

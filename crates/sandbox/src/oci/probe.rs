@@ -13,18 +13,17 @@ use sha2::{Digest, Sha256};
 use tokio::{io::AsyncReadExt, sync::Semaphore};
 
 use super::{
-    Config, Oci, RuntimeChoice,
+    Config, Oci,
     bundle::IDS,
     cgroup::Cgroups,
     create::install_guest,
     disk, names,
-    request::{GUEST, Ids, Made, Maker, Request, TOOLS},
-    rootfs, runtime,
+    request::{GUEST, Ids, Made, Request, TOOLS},
+    rootfs,
     shared::{Identity, Shared, Table},
+    way::{self, Host, Ways},
 };
-use crate::provider::{
-    DiskLimit, Isolation, Provider, ProviderError, Resources, Rootfs, SandboxId, Spec,
-};
+use crate::provider::{DiskLimit, Provider, ProviderError, Resources, Rootfs, SandboxId, Spec};
 
 /// How long the guest of the trial may take to begin.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,12 +35,6 @@ const TRIAL: Resources = Resources {
     pids: 64,
     disk_bytes: disk::SMALLEST,
 };
-
-/// What a kernel in user space costs: to the host a sandbox is one program.
-const OWN_KERNEL: [&str; 2] = [
-    "a sandbox that uses up its memory or its processes ends as a whole",
-    "the limit of processes counts the threads of the sandbox's kernel, too",
-];
 
 /// Why this host cannot be used as asked.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +101,7 @@ pub(super) async fn try_once(provider: &Oci) -> Result<(), ProbeError> {
         read_only: Vec::new(),
         hostname: "trial".to_owned(),
         members: false,
+        isolation: None,
     };
     provider.destroy(&id).await.map_err(ProbeError::Trial)?;
     let sandbox = provider.create(&spec).await.map_err(ProbeError::Trial)?;
@@ -118,7 +112,7 @@ pub(super) async fn try_once(provider: &Oci) -> Result<(), ProbeError> {
         return Ok(());
     }
     Err(ProbeError::Silent {
-        runtime: provider.shared.runtime.clone(),
+        runtime: provider.shared.abilities().runtime,
     })
 }
 
@@ -176,7 +170,12 @@ fn prepare(config: &Config) -> Result<Shared, ProbeError> {
         }
     };
     let identity = identity(root, config.uid_base, &mut lost);
-    let (maker, runtime) = choose(config, &data_directory, cgroups.as_ref(), root)?;
+    let host = Host {
+        data: &data_directory,
+        layout: cgroups.as_ref().map(Cgroups::layout),
+        identity,
+    };
+    let Ways { all: ways, levels } = way::find_all(config, &host)?;
     let disk = choose_disk(config.disk, &data_directory, root, &mut lost)?;
     let digest = digest(config.guest);
     let guest = install_guest(&data_directory, config.guest, &digest)
@@ -185,20 +184,12 @@ fn prepare(config: &Config) -> Result<Shared, ProbeError> {
     rootfs::prune(&roots);
     let host_root = rootfs::host(&roots, &format!("host-{instance}"))
         .map_err(|error| data("make the root directory")(io::Error::other(error)))?;
-    if matches!(
-        maker,
-        Maker::Program {
-            own_kernel: true,
-            ..
-        }
-    ) {
-        lost.extend(OWN_KERNEL.map(str::to_owned));
+    if !Path::new("/proc/self/ns/time").exists() {
+        lost.push(
+            "sandboxes share the host's clocks since boot: this kernel has no time namespaces"
+                .into(),
+        );
     }
-    let isolation = match (&config.runtime, identity) {
-        (RuntimeChoice::Named(name), _) if name == "runsc" => Isolation::UserspaceKernel,
-        (_, Identity::Shared) => Isolation::Namespaces,
-        _ => Isolation::UserNamespace,
-    };
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Shared {
         table: Mutex::new(known_slots(&data_directory, config.uid_base)),
@@ -206,10 +197,9 @@ fn prepare(config: &Config) -> Result<Shared, ProbeError> {
         helper: config.helper.clone(),
         guest,
         disk,
-        maker,
-        runtime,
+        ways,
+        levels,
         identity,
-        isolation,
         lost,
         cgroups,
         host_root,
@@ -242,40 +232,6 @@ fn identity(root: bool, base: u32, lost: &mut Vec<String>) -> Identity {
         return Identity::Shared;
     }
     Identity::Ranges(base)
-}
-
-fn choose(
-    config: &Config,
-    data_directory: &Path,
-    cgroups: Option<&Cgroups>,
-    root: bool,
-) -> Result<(Maker, String), ProbeError> {
-    let RuntimeChoice::Named(name) = &config.runtime else {
-        return Ok((Maker::Embedded, "embedded libcontainer 0.7".to_owned()));
-    };
-    let refuse = |reason: String| ProbeError::Runtime {
-        name: name.clone(),
-        reason,
-    };
-    if !runtime::KNOWN.contains(&name.as_str()) {
-        return Err(refuse(format!(
-            "only {} are supported",
-            runtime::KNOWN.join(", ")
-        )));
-    }
-    if !root {
-        return Err(refuse(
-            "it is used as root only; the embedded runtime works without".into(),
-        ));
-    }
-    let path = runtime::find(name).ok_or_else(|| refuse("it is not installed".into()))?;
-    let version = runtime::version(&path).ok_or_else(|| refuse("it does not run".into()))?;
-    let state = data_directory.join("runtime").join(name);
-    fs::create_dir_all(&state).map_err(data("make the runtime's state directory"))?;
-    Ok((
-        runtime::maker(name, path, state, cgroups.map(Cgroups::layout)),
-        version,
-    ))
 }
 
 fn choose_disk(

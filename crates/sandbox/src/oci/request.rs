@@ -78,6 +78,8 @@ pub(super) struct Limits {
 pub(super) enum Maker {
     /// The library in this binary.
     Embedded,
+    /// The helper itself, without an OCI runtime.
+    Process,
     /// A program of the host.
     Program {
         path: PathBuf,
@@ -91,6 +93,19 @@ pub(super) enum Maker {
         /// lets nothing be written that is no mount it was told of.
         own_kernel: bool,
     },
+}
+
+impl Maker {
+    /// Whether its containers have a kernel of their own.
+    pub fn own_kernel(&self) -> bool {
+        matches!(
+            self,
+            Self::Program {
+                own_kernel: true,
+                ..
+            }
+        )
+    }
 }
 
 /// The helper's answer: one line on its standard output.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
@@ -16,8 +16,11 @@ use super::{
     cgroup::Cgroups,
     request::{Ids, Maker},
     rootfs::Root,
+    way::Way,
 };
-use crate::provider::{Abilities, Description, DiskLimit, Isolation, ProviderError, SandboxId};
+use crate::provider::{
+    Abilities, Description, DiskLimit, Isolation, Levels, ProviderError, SandboxId,
+};
 
 /// Sandboxes at one time: a bound on ids, far above what memory allows.
 const SLOTS: u32 = 4096;
@@ -40,11 +43,10 @@ pub(super) struct Shared {
     /// The guest program, on disk.
     pub guest: PathBuf,
     pub disk: DiskLimit,
-    pub maker: Maker,
-    /// The runtime's name with its version.
-    pub runtime: String,
+    /// The first is the usual one.
+    pub ways: Vec<Way>,
+    pub levels: Levels,
     pub identity: Identity,
-    pub isolation: Isolation,
     pub lost: Vec<String>,
     /// None if this host lets us make no control groups.
     pub cgroups: Option<Cgroups>,
@@ -87,25 +89,49 @@ impl Drop for Keeper {
 
 impl Shared {
     pub fn abilities(&self) -> Abilities {
+        let usual = self.usual();
         Abilities {
             provider: "oci",
-            runtime: self.runtime.clone(),
-            isolation: self.isolation,
-            lost: self.lost.clone(),
+            runtime: usual.runtime.clone(),
+            levels: self.levels.clone(),
+            lost: self.lost_by(usual),
             limits: self.cgroups.is_some(),
             freezes: self.cgroups.is_some(),
-            groups: self.cgroups.is_some() && self.isolation != Isolation::UserspaceKernel,
+            groups: self.cgroups.is_some() && usual.isolation != Isolation::Gvisor,
         }
     }
 
-    pub fn description(&self) -> Description {
+    pub fn description(&self, way: &Way) -> Description {
         Description {
             provider: "oci",
-            runtime: self.runtime.clone(),
-            isolation: self.isolation,
-            lost: self.lost.clone(),
+            runtime: way.runtime.clone(),
+            isolation: way.isolation,
+            lost: self.lost_by(way),
             disk: self.disk,
         }
+    }
+
+    /// The way to a sandbox that is isolated at least so well.
+    pub fn way(&self, least: Option<Isolation>) -> Result<&Way, ProviderError> {
+        let level = self.levels.at_least(least)?;
+        let found = self.ways.iter().find(|way| way.isolation == level);
+        Ok(found.expect("every level that is not absent has its way"))
+    }
+
+    /// Where runtimes of the host keep their state, each with its program.
+    pub fn runtimes(&self) -> impl Iterator<Item = (&Path, &Path)> {
+        self.ways.iter().filter_map(|way| match &way.maker {
+            Maker::Program { path, state, .. } => Some((path.as_path(), state.as_path())),
+            Maker::Embedded | Maker::Process => None,
+        })
+    }
+
+    fn usual(&self) -> &Way {
+        self.ways.first().expect("the usual way was found first")
+    }
+
+    fn lost_by(&self, way: &Way) -> Vec<String> {
+        self.lost.iter().chain(&way.lost).cloned().collect()
     }
 
     /// Where a sandbox's own files are.

@@ -181,7 +181,7 @@ fn place(request: &Request) -> Result<&'static Path> {
     };
     let program = match &request.maker {
         Maker::Program { path, state, .. } => vec![path, state],
-        Maker::Embedded => Vec::new(),
+        Maker::Embedded | Maker::Process => Vec::new(),
     };
     let binds = request
         .binds
@@ -285,7 +285,14 @@ fn bind_read_only(source: &Path, target: &Path) -> Result<()> {
     mount(None::<&str>, target, None::<&str>, flags, None::<&str>).or_step(step)
 }
 
-fn mount_new(kind: &str, source: &str, target: &Path, flags: MsFlags, options: &str) -> Result<()> {
+/// Mounts a file system of the kernel's own, or of a device.
+pub(super) fn mount_new(
+    kind: &str,
+    source: &str,
+    target: &Path,
+    flags: MsFlags,
+    options: &str,
+) -> Result<()> {
     mount(Some(source), target, Some(kind), flags, Some(options))
         .or_step(|| format!("mount {kind} at {}", target.display()))
 }
@@ -294,7 +301,8 @@ fn below(root: &Path, path: &Path) -> PathBuf {
     root.join(path.strip_prefix("/").unwrap_or(path))
 }
 
-trait OrStep<T> {
+/// Adds what was being done to an error.
+pub(super) trait OrStep<T> {
     fn or_step<S: Into<String>>(self, step: impl FnOnce() -> S) -> Result<T>;
 }
 

@@ -55,7 +55,7 @@ struct LoopConfig {
 }
 
 /// The version of Landlock that this kernel offers; 0 for none.
-pub(super) fn landlock_version() -> i64 {
+pub(crate) fn landlock_version() -> i64 {
     const VERSION: u32 = 1;
     let nothing = std::ptr::null::<u8>();
     // SAFETY: with this flag the kernel reads no memory and only answers with a number.

@@ -59,7 +59,9 @@ impl House {
             GUEST,
         );
         config.disk = disk;
-        if runtime != "embedded" {
+        if runtime == "none" {
+            config.runtime = RuntimeChoice::None;
+        } else if runtime != "embedded" {
             let places = ["/usr/bin", "/usr/sbin", "/usr/local/bin"].map(PathBuf::from);
             if !places.iter().any(|place| place.join(runtime).exists()) {
                 eprintln!("skipped: {runtime} is not installed");
@@ -82,6 +84,7 @@ impl House {
             read_only: claude.into_iter().collect(),
             hostname: "house".to_owned(),
             members: true,
+            isolation: None,
         };
         let made = provider.create(&spec).await.unwrap();
         let (guest, incoming) = soon(Guest::connect(made.stream)).await.unwrap();

@@ -26,7 +26,7 @@ async fn a_member_is_a_user_of_its_own(house: &House) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_member_is_a_user_of_its_own_without_any_capability() {
-    for runtime in ["embedded", "runc", "crun"] {
+    for runtime in ["none", "embedded", "runc", "crun"] {
         let Some(house) = House::with(runtime, None).await else {
             continue;
         };

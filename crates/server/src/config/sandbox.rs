@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Sandbox {
-    /// What runs them. Never replaced by something else when it cannot: the server says why.
+    /// What runs them when an environment asks for no better isolation. Never replaced by something
+    /// else when it cannot: the server says why.
     pub runtime: Runtime,
     /// The root file system: `host` for the host's own `/usr` and friends read-only, or the path of
     /// a directory or tar archive.
@@ -49,14 +50,16 @@ pub enum Runtime {
     Youki,
     /// gVisor's `runsc` of the host.
     Runsc,
+    /// No OCI runtime: namespaces of the server's own making, the level `process`.
+    None,
 }
 
 impl Runtime {
-    /// The name of the host's program; `None` for the one that is compiled in.
+    /// The name of the host's program; `None` where there is none.
     #[must_use]
     pub fn program(self) -> Option<&'static str> {
         match self {
-            Runtime::Embedded => None,
+            Runtime::Embedded | Runtime::None => None,
             Runtime::Crun => Some("crun"),
             Runtime::Runc => Some("runc"),
             Runtime::Youki => Some("youki"),

@@ -20,7 +20,7 @@ async fn an_environment_is_shown_with_every_key() {
                 "type": "cloud", "networking": {"type": "unrestricted"},
                 "packages": {"type": "packages", "apt": [], "cargo": [], "gem": [], "go": [], "npm": [], "pip": []},
                 "hosting": {
-                    "pattern": "hybrid", "provider": "oci",
+                    "pattern": "hybrid", "provider": "oci", "isolation": {"at_least": null},
                     "resources": {"cpu": null, "memory": null, "disk": null, "pids": null},
                     "idle_timeout": 600, "max_lifetime": null, "max_sessions": 1,
                     "pool": {"min": 0, "max": 0}, "cli": null,

@@ -24,7 +24,7 @@ async fn a_session_is_shown_with_every_key() {
                 "tools": [], "mcp_servers": [], "skills": [], "multiagent": null,
                 "execution_identity": {"type": "service_account"}, "cli": null,
             },
-            "environment_id": environment, "title": "t", "metadata": {"k": "v"}, "resources": [], "vault_ids": [],
+            "environment_id": environment, "isolation": "container", "title": "t", "metadata": {"k": "v"}, "resources": [], "vault_ids": [],
             "deployment_id": null,
             "budget": {"type": "limit", "max_list_cost": {"amount": "2500", "currency": "USD"}},
             "outcome_evaluations": [], "stats": {"active_seconds": 0.0, "duration_seconds": 0.0},
@@ -39,6 +39,32 @@ async fn a_session_is_shown_with_every_key() {
     );
     let path = format!("/v1/sessions/{}", created["id"].as_str().unwrap());
     assert_eq!(world.get(&path).await.ok(), created);
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_isolated_as_asked_is_refused() {
+    let world = World::new().await;
+    let agent = world.agent().await;
+    let environment = async |level: &str| {
+        let hosting = json!({"isolation": {"at_least": level}});
+        let config = json!({"type": "cloud", "hosting": hosting});
+        let made = world.post("/v1/environments", json!({"name": "e", "config": config}));
+        made.await.ok()["id"].clone()
+    };
+    // The world's machine has containers and no gVisor.
+    let weaker = environment("process").await;
+    let request = json!({"agent": agent, "environment_id": weaker});
+    let created = world.post("/v1/sessions", request).await.ok();
+    assert_eq!(created["isolation"], "container");
+    let stronger = environment("gvisor").await;
+    let request = json!({"agent": agent, "environment_id": stronger});
+    let refused = world.post("/v1/sessions", request).await;
+    refused.refuses(
+        400,
+        "invalid_request_error",
+        "environment_id: config.hosting.isolation.at_least: isolation of at least `gvisor` cannot be had \
+         on this host: runsc: it is not installed",
+    );
 }
 
 #[tokio::test]

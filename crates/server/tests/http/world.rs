@@ -8,8 +8,8 @@ use chrono::{DateTime, Utc};
 use egress::{CredentialError, Credentials, Egress, Slot, SystemResolver, Windows};
 use reqwest::{Method, RequestBuilder, StatusCode};
 use sandbox::{
-    Abilities, Isolation, LimitHits, Observed, Provider, ProviderError, Resources, Rootfs, Sandbox,
-    SandboxId, Spec,
+    Abilities, Isolation, Levels, LimitHits, Observed, Provider, ProviderError, Resources, Rootfs,
+    Sandbox, SandboxId, Spec,
 };
 use serde_json::{Value, json};
 use server::blobs::Blobs;
@@ -312,7 +312,10 @@ impl Provider for NoSandboxes {
         Abilities {
             provider: "none",
             runtime: "none".into(),
-            isolation: Isolation::Namespaces,
+            levels: Levels {
+                usual: Isolation::Container,
+                absent: [(Isolation::Gvisor, "runsc: it is not installed".to_owned())].into(),
+            },
             lost: Vec::new(),
             limits: false,
             freezes: false,

@@ -18,7 +18,7 @@ fn shown(hosting: &Hosting) -> Value {
 #[test]
 fn every_key_is_shown_and_reads_back() {
     let default = json!({
-        "pattern": "hybrid", "provider": "oci",
+        "pattern": "hybrid", "provider": "oci", "isolation": {"at_least": null},
         "resources": {"cpu": null, "memory": null, "disk": null, "pids": null},
         "idle_timeout": 600, "max_lifetime": null, "max_sessions": 1, "pool": {"min": 0, "max": 0}, "cli": null,
         "limits": {"max_turns": null, "max_cost": null, "max_turn_seconds": null, "max_tool_calls": null},
@@ -39,6 +39,7 @@ fn what_is_given_is_resolved() {
     let hosting = create(json!({
         "pattern": "long_running", "resources": {"cpu": 0.5, "memory": "512MiB", "disk": 2147483648u64, "pids": 64},
         "idle_timeout": "15m", "max_lifetime": "7d", "cli": "^2.1", "pool": {"min": 1, "max": 2},
+        "isolation": {"at_least": "gvisor"},
         "limits": {"max_turns": 5, "max_cost": cost, "max_turn_seconds": 1.5, "max_tool_calls": 9},
         "retention": {"sessions": "30d", "files": 60},
     }))
@@ -48,6 +49,7 @@ fn what_is_given_is_resolved() {
         value["resources"],
         json!({"cpu": 0.5, "memory": 536_870_912, "disk": 2_147_483_648u64, "pids": 64})
     );
+    assert_eq!(value["isolation"], json!({"at_least": "gvisor"}));
     assert_eq!(value["idle_timeout"], 900);
     assert_eq!(value["max_lifetime"], 604_800);
     assert_eq!(value["cli"], "^2.1");
@@ -130,6 +132,18 @@ fn refusals_name_the_place() {
         (
             json!({"provider": "docker"}),
             "provider: known here: `oci`; got \"docker\"",
+        ),
+        (
+            json!({"isolation": {"at_least": "vm"}}),
+            "isolation.at_least: known here: `process`, `container`, `gvisor`; got \"vm\"",
+        ),
+        (
+            json!({"isolation": {"at_most": "container"}}),
+            "isolation.at_most: unknown field; known here: `at_least`",
+        ),
+        (
+            json!({"isolation": "gvisor"}),
+            "isolation: must be an object",
         ),
         (json!({"when_done": 1}), "when_done: must be a string"),
         (

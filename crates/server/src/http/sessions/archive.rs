@@ -19,5 +19,5 @@ pub(in crate::http) async fn archive(
     query.finish()?;
     let archived = app.sessions.archive(&caller.workspace, &id).await;
     let row = archived.map_err(|error| super::refusal(error, &id, "archived"))?;
-    super::view(&row).map(Json)
+    super::view(&app, &row).map(Json)
 }

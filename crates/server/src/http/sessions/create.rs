@@ -26,9 +26,10 @@ pub(in crate::http) async fn create(
     let agent = snapshot(&app, &caller, &request).await?;
     let config = configuration(&app, &caller, &request.environment_id).await?;
     check_version(&app, &agent, &config)?;
+    check_isolation(&app, &config)?;
     let queued = queue(&app, &request);
     let row = row(&app, &caller, &request, &agent, &config)?;
-    let shown = super::view(&row)?;
+    let shown = super::view(&app, &row)?;
     let (workspace, id, waits) = (row.workspace_id.clone(), row.id.clone(), !queued.is_empty());
     app.store
         .sessions()
@@ -93,6 +94,15 @@ fn check_version(
     }
     let checked = app.sessions.check_version(asked, hosting.cli.as_ref());
     checked.map_err(|error| ApiError::invalid(error.to_string()))
+}
+
+/// A session that nobody could isolate as it must be is not made.
+fn check_isolation(app: &App, config: &environment::Config) -> Result<(), ApiError> {
+    let level = app.sessions.isolation(config.hosting.isolation);
+    level.map(drop).map_err(|error| {
+        let told = format!("environment_id: config.hosting.isolation.at_least: {error}");
+        ApiError::invalid(told).with_code("isolation_unavailable")
+    })
 }
 
 fn queue(app: &App, request: &CreateSession) -> Vec<Queued> {

@@ -23,7 +23,7 @@ pub(in crate::http) async fn fork(
     query.finish()?;
     let forked = app.sessions.fork(&caller.workspace, &id, request).await;
     let row = forked.map_err(|error| refusal(error, &id))?;
-    super::view(&row).map(Json)
+    super::view(&app, &row).map(Json)
 }
 
 fn refusal(error: ForkError, id: &str) -> ApiError {

@@ -18,7 +18,7 @@ pub(in crate::http) async fn get(
 ) -> Result<Json<Session>, ApiError> {
     query.finish()?;
     let row = app.store.sessions().get(&caller.workspace, &id).await?;
-    let mut session = super::view(&row.ok_or_else(|| super::not_found(&id))?)?;
+    let mut session = super::view(&app, &row.ok_or_else(|| super::not_found(&id))?)?;
     // The row has what was used when the session last went idle.
     let active = session.usage.active_seconds;
     if let Some(usage) = app.sessions.usage(&id, active).await? {

@@ -43,7 +43,7 @@ pub(in crate::http) async fn list(
     let data = page
         .rows
         .iter()
-        .map(super::view)
+        .map(|row| super::view(&app, row))
         .collect::<Result<_, _>>()?;
     Ok(Json(BidirectionalPage {
         data,

@@ -35,13 +35,13 @@ pub(in crate::http) async fn update(
         .get(&caller.workspace, &id)
         .await?
         .ok_or_else(|| super::not_found(&id))?;
-    let session = super::view(&row)?;
+    let session = super::view(&app, &row)?;
     let Some(change) = merge(&session, request)? else {
         return Ok(Json(session));
     };
     let changed = app.sessions.update(&caller.workspace, &id, change).await;
     let row = changed.map_err(|error| super::refusal(error, &id, "changed"))?;
-    super::view(&row).map(Json)
+    super::view(&app, &row).map(Json)
 }
 
 /// What is different after the request; `None` when nothing is.

@@ -1,23 +1,27 @@
 //! A session as clients see it.
 
+use api::environment;
 use api::session::{Session, SessionTag, Status};
 use api::time::Timestamp;
 use serde::de::DeserializeOwned;
 use store::SessionRow;
 
+use crate::app::App;
 use crate::error::ApiError;
 
 /// The row as clients see it.
 ///
 /// # Errors
 /// When the row holds what this server did not write.
-pub fn view(row: &SessionRow) -> Result<Session, ApiError> {
+pub fn view(app: &App, row: &SessionRow) -> Result<Session, ApiError> {
+    let environment: environment::Config = parse(&row.environment)?;
     Ok(Session {
         id: row.id.clone(),
         kind: SessionTag::Value,
         status: status(row.status),
         agent: parse(&row.agent)?,
         environment_id: row.environment_id.clone(),
+        isolation: app.sessions.isolation(environment.hosting.isolation).ok(),
         title: row.title.clone(),
         metadata: parse(&row.metadata)?,
         resources: Vec::new(),

@@ -20,7 +20,7 @@ use crate::session::fleet::{self, Class, Company, Members, Sitter, Spare};
 use crate::session::machine::{Input, Tell};
 use crate::session::runner::{self, Begin, Ended, News, Order, Start, Surroundings};
 use crate::session::translate::translate;
-use crate::session::{start, uuid_of, version};
+use crate::session::{isolation, start, uuid_of, version};
 
 /// What a start needs.
 struct Planned {
@@ -200,6 +200,7 @@ impl Actor {
             },
             cli,
             members: self.has_company(),
+            isolation: self.hosting.isolation.at_least.map(isolation::least),
         }
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use egress::{ClientId, Egress, Placeholder};
 use sandbox::guest_channel::{Guest, GuestIo, Incoming};
-use sandbox::{LimitHits, Mount, Provider, Resources, Rootfs, SandboxId, Spec};
+use sandbox::{Isolation, LimitHits, Mount, Provider, Resources, Rootfs, SandboxId, Spec};
 use snapshot::SnapshotId;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -38,6 +38,8 @@ pub struct Plan {
     pub cli: PathBuf,
     /// Whether several sessions may sit in it.
     pub members: bool,
+    /// The least that must stand between it and the host.
+    pub isolation: Option<Isolation>,
 }
 
 /// Who sits in a seat.
@@ -240,12 +242,13 @@ async fn make(fleet: &Fleet, id: &SandboxId, plan: &Plan) -> Result<(Guest, Inco
         }],
         hostname: "sandbox".to_owned(),
         members: plan.members,
+        isolation: plan.isolation,
     };
     let made = fleet.provider.create(&spec).await;
     let made = made.map_err(|error| Ended::step("make a sandbox", &error, true))?;
     let described = made.description;
     tracing::info!(
-        sandbox.id = %id, sandbox.runtime = described.runtime, sandbox.lost = ?described.lost,
+        sandbox.id = %id, sandbox.isolation = %described.isolation, sandbox.runtime = described.runtime, sandbox.lost = ?described.lost,
         "made sandbox {id}"
     );
     let connected = Guest::connect(made.stream).await;
