@@ -9,6 +9,7 @@
 //! its default; see [`read::unserved`].
 
 pub mod agent;
+pub mod api_key;
 pub mod client_event;
 pub mod content;
 pub mod environment;
@@ -27,6 +28,7 @@ pub mod read;
 pub mod session;
 pub mod time;
 pub mod tool;
+pub mod workspace;
 
 /// Declares a type with exactly one value, for the `type` keys of the contract.
 macro_rules! literal {

@@ -70,8 +70,10 @@ impl App {
             ids,
             ping,
         } = parts;
-        let keys = Keys::new(store.clone(), config.api_key.as_ref());
-        let (config, lifecycle, dedup) = (Arc::new(config), Lifecycle::default(), Dedup::default());
+        let (lifecycle, dedup) = (Lifecycle::default(), Dedup::default());
+        let given = config.api_key.as_ref();
+        let keys = Keys::new(store.clone(), given, clock.clone(), lifecycle.clone());
+        let config = Arc::new(config);
         App {
             store,
             blobs,

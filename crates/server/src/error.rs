@@ -103,6 +103,13 @@ impl ApiError {
         )
     }
 
+    /// 429 that stays one until something ends, which clients are told.
+    pub fn over_quota(message: impl Into<String>) -> ApiError {
+        let mut error = ApiError::too_many(message);
+        error.0.retry = Some(false);
+        error
+    }
+
     /// 529: the server cannot do it now, and may later.
     pub fn overloaded(message: impl Into<String>) -> ApiError {
         let status = StatusCode::from_u16(529).expect("529 is a status code");

@@ -2,11 +2,13 @@
 //!
 //! Handlers read a request, ask the store or the sessions, and answer. They never call a provider
 //! of sandboxes, and never write a status code or an error body themselves: `error.rs` chooses and
-//! `envelope` writes. Every path below `/v1` needs a key, also those that are not served.
+//! `envelope` writes. Every path below `/v1` needs a key, also those that are not served, and beside
+//! each that is served stands what the key must be good for.
 
 pub(crate) mod dedup;
 
 mod agents;
+mod api_keys;
 mod envelope;
 mod environments;
 mod events;
@@ -14,68 +16,144 @@ mod extract;
 mod files;
 mod health;
 mod models;
+mod pass;
 mod query;
+mod route;
 mod sessions;
 mod unserved;
+mod workspaces;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::get;
+use http::Method;
 
 use crate::app::App;
+use crate::auth::Need::{Administer, Operate, Read, Work};
 use crate::error::ApiError;
+pub use route::Line;
+use route::{Route, route};
+
+const GET: Method = Method::GET;
+const POST: Method = Method::POST;
+const DELETE: Method = Method::DELETE;
+
+/// Everything that is served below `/v1`.
+fn routes() -> Vec<Route> {
+    let agents = [
+        route(GET, "/agents", Read, agents::list),
+        route(POST, "/agents", Administer, agents::create).repeatable(),
+        route(GET, "/agents/{agent_id}", Read, agents::get),
+        route(POST, "/agents/{agent_id}", Administer, agents::update),
+        route(
+            POST,
+            "/agents/{agent_id}/archive",
+            Administer,
+            agents::archive,
+        ),
+        route(GET, "/agents/{agent_id}/versions", Read, agents::versions),
+    ];
+    let one = "/environments/{environment_id}";
+    let archive = "/environments/{environment_id}/archive";
+    let environments = [
+        route(GET, "/environments", Read, environments::list),
+        route(POST, "/environments", Administer, environments::create).repeatable(),
+        route(GET, one, Read, environments::get),
+        route(POST, one, Administer, environments::update),
+        route(DELETE, one, Administer, environments::delete),
+        route(POST, archive, Administer, environments::archive),
+    ];
+    let events = "/sessions/{session_id}/events";
+    let sessions = [
+        route(GET, "/sessions", Read, sessions::list),
+        route(POST, "/sessions", Work, sessions::create).repeatable(),
+        route(GET, "/sessions/{session_id}", Read, sessions::get),
+        route(POST, "/sessions/{session_id}", Work, sessions::update),
+        route(DELETE, "/sessions/{session_id}", Work, sessions::delete),
+        route(
+            POST,
+            "/sessions/{session_id}/archive",
+            Work,
+            sessions::archive,
+        ),
+        route(POST, "/sessions/{session_id}/fork", Work, sessions::fork).repeatable(),
+        route(GET, events, Read, events::list),
+        route(POST, events, Work, events::send).repeatable(),
+        route(
+            GET,
+            "/sessions/{session_id}/events/stream",
+            Read,
+            events::stream,
+        ),
+        route(GET, "/sessions/{session_id}/events/ws", Read, events::ws),
+    ];
+    let files = [
+        route(GET, "/files", Read, files::list),
+        route(POST, "/files", Work, files::upload),
+        route(GET, "/files/{file_id}", Read, files::get),
+        route(DELETE, "/files/{file_id}", Work, files::delete),
+        route(GET, "/files/{file_id}/content", Read, files::content),
+    ];
+    let models = [
+        route(GET, "/models", Read, models::list),
+        route(GET, "/models/{model_id}", Read, models::get),
+    ];
+    let workspaces = [
+        route(GET, "/workspaces", Administer, workspaces::list),
+        route(POST, "/workspaces", Operate, workspaces::create).repeatable(),
+        route(
+            GET,
+            "/workspaces/{workspace_id}",
+            Administer,
+            workspaces::get,
+        ),
+        route(
+            POST,
+            "/workspaces/{workspace_id}",
+            Operate,
+            workspaces::update,
+        ),
+    ];
+    // Not repeatable: an answer with a key in it is not kept for anybody.
+    let api_keys = [
+        route(GET, "/api_keys", Administer, api_keys::list),
+        route(POST, "/api_keys", Administer, api_keys::create),
+        route(GET, "/api_keys/{api_key_id}", Administer, api_keys::get),
+        route(
+            POST,
+            "/api_keys/{api_key_id}/rotate",
+            Administer,
+            api_keys::rotate,
+        ),
+        route(
+            POST,
+            "/api_keys/{api_key_id}/revoke",
+            Administer,
+            api_keys::revoke,
+        ),
+    ];
+    let mut all = Vec::from(agents);
+    all.extend(environments);
+    all.extend(sessions);
+    all.extend(files);
+    all.extend(models);
+    all.extend(workspaces);
+    all.extend(api_keys);
+    all
+}
+
+/// The table of contents, for whoever walks it: a test that tries every key on every route.
+#[must_use]
+pub fn contents() -> Vec<Line> {
+    routes().into_iter().map(|route| route.line).collect()
+}
 
 /// The whole surface.
 pub fn router(app: App) -> Router {
-    let v1 = Router::new()
-        .route(
-            "/agents",
-            get(agents::list).merge(repeatable(&app, post(agents::create))),
-        )
-        .route("/agents/{agent_id}", get(agents::get).post(agents::update))
-        .route("/agents/{agent_id}/archive", post(agents::archive))
-        .route("/agents/{agent_id}/versions", get(agents::versions))
-        .route(
-            "/environments",
-            get(environments::list).merge(repeatable(&app, post(environments::create))),
-        )
-        .route(
-            "/environments/{environment_id}",
-            get(environments::get)
-                .post(environments::update)
-                .delete(environments::delete),
-        )
-        .route(
-            "/environments/{environment_id}/archive",
-            post(environments::archive),
-        )
-        .route(
-            "/sessions",
-            get(sessions::list).merge(repeatable(&app, post(sessions::create))),
-        )
-        .route(
-            "/sessions/{session_id}",
-            get(sessions::get)
-                .post(sessions::update)
-                .delete(sessions::delete),
-        )
-        .route("/sessions/{session_id}/archive", post(sessions::archive))
-        .route(
-            "/sessions/{session_id}/fork",
-            repeatable(&app, post(sessions::fork)),
-        )
-        .route(
-            "/sessions/{session_id}/events",
-            get(events::list).merge(repeatable(&app, post(events::send))),
-        )
-        .route("/sessions/{session_id}/events/stream", get(events::stream))
-        .route("/sessions/{session_id}/events/ws", get(events::ws))
-        .route("/files", get(files::list).post(files::upload))
-        .route("/files/{file_id}", get(files::get).delete(files::delete))
-        .route("/files/{file_id}/content", get(files::content))
-        .route("/models", get(models::list))
-        .route("/models/{model_id}", get(models::get))
+    let v1 = routes()
+        .into_iter()
+        .fold(Router::new(), |router, route| route.add(router, &app))
         .fallback(unserved::answer)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), extract::authenticate));
@@ -88,14 +166,6 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(app.config.limits.request_bytes))
         .layer(from_fn_with_state(app.ids.clone(), envelope::wrap))
         .with_state(app)
-}
-
-/// A method whose repeated requests get the first answer again.
-fn repeatable(
-    app: &App,
-    method: axum::routing::MethodRouter<App>,
-) -> axum::routing::MethodRouter<App> {
-    method.layer(from_fn_with_state(app.clone(), dedup::answer_once))
 }
 
 async fn method_not_allowed() -> ApiError {

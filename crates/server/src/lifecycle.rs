@@ -82,7 +82,7 @@ pub enum StartError {
     Wire(#[from] WireError),
     /// The first key cannot be made.
     #[error("cannot store the first key")]
-    FirstKey(#[source] store::StoreError),
+    FirstKey(#[source] store::InsertKeyError),
 }
 
 /// A server that serves. Dropping it ends it at once; [`Server::shutdown`] lets it finish.

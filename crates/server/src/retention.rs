@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use snapshot::{CollectError, SnapshotId, Snapshots};
-use store::{Store, StoreError};
+use store::{Realm, Store, StoreError};
 
 use crate::blobs::Blobs;
 use crate::clock::Clock;
@@ -85,9 +85,9 @@ impl Retention {
     ///
     /// # Errors
     /// When the rows cannot be deleted; nothing is gone then.
-    pub async fn remove_session(&self, workspace: &str, id: &str) -> Result<(), StoreError> {
+    pub async fn remove_session(&self, realm: &Realm, id: &str) -> Result<(), StoreError> {
         let files = self.store.files().of_session(id).await?;
-        self.store.sessions().delete(workspace, id).await?;
+        self.store.sessions().delete(realm, id).await?;
         for file in files {
             self.remove_blob(&file).await;
         }
@@ -128,8 +128,8 @@ impl Retention {
 
     async fn sweep_sessions(&self, sessions: &Sessions) -> Result<(), SweepError> {
         let now = self.clock.now();
-        for (workspace, id) in self.store.sessions().expired(now, BATCH).await? {
-            match sessions.delete(&workspace, &id).await {
+        for (realm, id) in self.store.sessions().expired(now, BATCH).await? {
+            match sessions.delete(&realm, &id).await {
                 Ok(()) => tracing::info!(
                     session.id = id,
                     "session {id} was kept as long as its environment says and is deleted"
@@ -204,7 +204,7 @@ impl Retention {
     async fn sweep_files(&self) -> Result<(), SweepError> {
         let files = self.store.files();
         for row in files.expired(self.clock.now(), BATCH).await? {
-            files.delete(&row.workspace_id, &row.id).await?;
+            files.delete(&Realm::of(row.workspace_id), &row.id).await?;
             self.remove_blob(&row.id).await;
         }
         Ok(())

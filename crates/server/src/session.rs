@@ -52,7 +52,7 @@ use semver::VersionReq;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use store::{EnqueueError, Queued, SessionRow, Status, Store, StoreError};
+use store::{EnqueueError, Queued, Realm, SessionRow, Status, Store, StoreError};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -131,7 +131,7 @@ pub struct SessionChange {
 /// Why events were not taken. None of them was.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
-    /// No such session in the workspace.
+    /// No such session in the realm.
     #[error("the session does not exist")]
     NotFound,
     /// The session takes no more events.
@@ -162,7 +162,7 @@ pub enum SendError {
 /// Why a session was not archived, deleted or changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangeError {
-    /// No such session in the workspace.
+    /// No such session in the realm.
     #[error("the session does not exist")]
     NotFound,
     /// Not while it runs.
@@ -227,8 +227,8 @@ impl Sessions {
     /// When the store cannot be read.
     pub async fn begin(&self) -> Result<(), StoreError> {
         crate::reconcile::reconcile(&self.0).await;
-        for (workspace, id) in self.0.store.sessions().unfinished().await? {
-            self.wake(&workspace, &id);
+        for (realm, id) in self.0.store.sessions().unfinished().await? {
+            self.wake(&realm, &id);
         }
         let filler = fleet::fill(Arc::downgrade(&self.0.fleet), self.0.shutdown.clone());
         self.0.tasks.spawn(filler);
@@ -288,8 +288,8 @@ impl Sessions {
     }
 
     /// Says that a session has client events to look at.
-    pub fn wake(&self, workspace: &str, id: &str) {
-        self.0.handle(workspace, id, |handle| handle.bell.ring());
+    pub fn wake(&self, realm: &Realm, id: &str) {
+        self.0.handle(realm, id, |handle| handle.bell.ring());
     }
 
     /// Whether the session has an actor.
@@ -303,7 +303,7 @@ impl Sessions {
     /// When the session is absent or over, or an event does not fit.
     pub async fn send(
         &self,
-        workspace: &str,
+        realm: &Realm,
         id: &str,
         events: &[ClientEvent],
     ) -> Result<Vec<Box<RawValue>>, SendError> {
@@ -311,7 +311,7 @@ impl Sessions {
             .0
             .store
             .sessions()
-            .get(workspace, id)
+            .get(realm, id)
             .await
             .map_err(SendError::Store)?
             .ok_or(SendError::NotFound)?;
@@ -327,7 +327,7 @@ impl Sessions {
             .iter()
             .map(|event| RawValue::from_string(event.body.clone()).expect("we just made this JSON"))
             .collect();
-        if let Err(error) = self.0.store.events().enqueue(workspace, id, queue).await {
+        if let Err(error) = self.0.store.events().enqueue(realm, id, queue).await {
             self.0.give_back(id, &claims);
             return Err(match error {
                 EnqueueError::NotFound => SendError::NotFound,
@@ -337,7 +337,7 @@ impl Sessions {
                 EnqueueError::Duplicate => SendError::Store(StoreError::Closed),
             });
         }
-        self.wake(workspace, id);
+        self.wake(realm, id);
         Ok(echoes)
     }
 
@@ -345,25 +345,25 @@ impl Sessions {
     ///
     /// # Errors
     /// When it is absent or running.
-    pub async fn archive(&self, workspace: &str, id: &str) -> Result<SessionRow, ChangeError> {
-        let row = self.row(workspace, id).await?;
+    pub async fn archive(&self, realm: &Realm, id: &str) -> Result<SessionRow, ChangeError> {
+        let row = self.row(realm, id).await?;
         if row.archived_at.is_some() {
             return Ok(row);
         }
-        self.ask(workspace, id, Request::Archive).await?;
-        self.row(workspace, id).await
+        self.ask(realm, id, Request::Archive).await?;
+        self.row(realm, id).await
     }
 
     /// Deletes a session with all that belongs to it.
     ///
     /// # Errors
     /// When it is absent or running.
-    pub async fn delete(&self, workspace: &str, id: &str) -> Result<(), ChangeError> {
-        let row = self.row(workspace, id).await?;
+    pub async fn delete(&self, realm: &Realm, id: &str) -> Result<(), ChangeError> {
+        let row = self.row(realm, id).await?;
         if row.status != Status::Terminated {
-            self.ask(workspace, id, Request::Delete).await?;
+            self.ask(realm, id, Request::Delete).await?;
         }
-        self.0.retention.remove_session(workspace, id).await?;
+        self.0.retention.remove_session(realm, id).await?;
         Ok(())
     }
 
@@ -373,18 +373,18 @@ impl Sessions {
     /// When it is absent or over, or its agent is to change while it runs.
     pub async fn update(
         &self,
-        workspace: &str,
+        realm: &Realm,
         id: &str,
         change: SessionChange,
     ) -> Result<SessionRow, ChangeError> {
-        if self.row(workspace, id).await?.status == Status::Terminated {
+        if self.row(realm, id).await?.status == Status::Terminated {
             return Err(ChangeError::Over);
         }
-        self.ask(workspace, id, |answer| {
+        self.ask(realm, id, |answer| {
             Request::Update(Box::new(change), answer)
         })
         .await?;
-        self.row(workspace, id).await
+        self.row(realm, id).await
     }
 
     /// Attaches a reader: from event `after` on, or from now on.
@@ -393,12 +393,12 @@ impl Sessions {
     /// When the session is absent or the log cannot be read.
     pub async fn subscribe(
         &self,
-        workspace: &str,
+        realm: &Realm,
         id: &str,
         after: Option<i64>,
         deltas: Deltas,
     ) -> Result<Subscription, ChangeError> {
-        let row = self.row(workspace, id).await?;
+        let row = self.row(realm, id).await?;
         let feed = match row.status {
             Status::Terminated => Arc::new(Feed::closed()),
             _ => self.0.feed(id),
@@ -412,25 +412,23 @@ impl Sessions {
         Ok(subscription)
     }
 
-    async fn row(&self, workspace: &str, id: &str) -> Result<SessionRow, ChangeError> {
+    async fn row(&self, realm: &Realm, id: &str) -> Result<SessionRow, ChangeError> {
         self.0
             .store
             .sessions()
-            .get(workspace, id)
+            .get(realm, id)
             .await?
             .ok_or(ChangeError::NotFound)
     }
 
     async fn ask(
         &self,
-        workspace: &str,
+        realm: &Realm,
         id: &str,
         request: impl FnOnce(oneshot::Sender<Result<(), Refused>>) -> Request,
     ) -> Result<(), ChangeError> {
         let (answer, answered) = oneshot::channel();
-        let requests = self
-            .0
-            .handle(workspace, id, |handle| handle.requests.clone());
+        let requests = self.0.handle(realm, id, |handle| handle.requests.clone());
         // An actor that is gone by now took the session with it.
         requests
             .send(request(answer))

@@ -27,7 +27,7 @@ use api::money::{BudgetLimit, MonetaryAmount};
 use api::session::usage::Usage as Shown;
 use chrono::DateTime;
 use egress::{ClientId, Policy};
-use store::{Store, StoreError};
+use store::{Realm, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
@@ -228,7 +228,8 @@ impl Ledger {
         struct Limited {
             limits: Option<AgentLimits>,
         }
-        let row = self.pen.store.agents().get(workspace, agent, None).await?;
+        let realm = Realm::of(workspace);
+        let row = self.pen.store.agents().get(&realm, agent, None).await?;
         let body = row.and_then(|row| serde_json::from_str::<Limited>(&row.body).ok());
         let own = body
             .and_then(|body| body.limits)

@@ -8,7 +8,7 @@ use crate::cursor::{self, List};
 use crate::error::{from_engine, is_duplicate};
 use crate::page::Dated;
 use crate::time::Micros;
-use crate::{ListError, Order, Page, PageQuery, Store, StoreError, TimeRange};
+use crate::{ListError, Order, Page, PageQuery, Realm, Store, StoreError, TimeRange};
 
 /// One version of an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,30 +125,30 @@ impl Agents<'_> {
     /// The given version of an agent, or its newest.
     pub async fn get(
         self,
-        workspace: &str,
+        realm: &Realm,
         id: &str,
         version: Option<u32>,
     ) -> Result<Option<AgentRow>, StoreError> {
-        let (workspace, id) = (workspace.to_owned(), id.to_owned());
+        let (realm, id) = (realm.clone(), id.to_owned());
         self.0
-            .read(move |connection| Ok(get(connection, &workspace, &id, version)?))
+            .read(move |connection| Ok(get(connection, &realm, &id, version)?))
             .await
     }
 
     /// Adds the next version, if the newest is still `expected` (when given).
     pub async fn add_version(
         self,
-        workspace: &str,
+        realm: &Realm,
         id: &str,
         expected: Option<u32>,
         body: String,
         at: DateTime<Utc>,
     ) -> Result<AgentRow, AddVersionError> {
-        let (workspace, id) = (workspace.to_owned(), id.to_owned());
+        let (realm, id) = (realm.clone(), id.to_owned());
         self.0
             .write(move |connection| {
                 let newest =
-                    get(connection, &workspace, &id, None)?.ok_or(AddVersionError::NotFound)?;
+                    get(connection, &realm, &id, None)?.ok_or(AddVersionError::NotFound)?;
                 if newest.archived_at.is_some() {
                     return Err(AddVersionError::Archived);
                 }
@@ -162,18 +162,14 @@ impl Agents<'_> {
                 connection
                     .prepare_cached("UPDATE agents SET version = ?2 WHERE id = ?1")?
                     .execute(params![id, version])?;
-                get(connection, &workspace, &id, None)?.ok_or(AddVersionError::NotFound)
+                get(connection, &realm, &id, None)?.ok_or(AddVersionError::NotFound)
             })
             .await
     }
 
     /// The newest versions of a workspace's agents, the newest agent first.
-    pub async fn list(
-        self,
-        workspace: &str,
-        query: AgentQuery,
-    ) -> Result<Page<AgentRow>, ListError> {
-        let workspace = workspace.to_owned();
+    pub async fn list(self, realm: &Realm, query: AgentQuery) -> Result<Page<AgentRow>, ListError> {
+        let realm = realm.clone();
         self.0
             .read(move |connection| {
                 let dated = Dated {
@@ -185,7 +181,7 @@ impl Agents<'_> {
                         AND agent_versions.version = agents.version
                         AND (:archived OR agents.archived_at IS NULL)",
                     values: named_params! {
-                        ":workspace": workspace,
+                        ":workspace": realm.workspace(),
                         ":archived": query.include_archived,
                     },
                     created: query.created,
@@ -198,18 +194,18 @@ impl Agents<'_> {
     /// All versions of an agent, newest first; `None` when there is no such agent.
     pub async fn versions(
         self,
-        workspace: &str,
+        realm: &Realm,
         id: &str,
         query: PageQuery,
     ) -> Result<Option<Page<AgentRow>>, ListError> {
-        let (workspace, id) = (workspace.to_owned(), id.to_owned());
+        let (realm, id) = (realm.clone(), id.to_owned());
         self.0
             .read(move |connection| {
                 let below: u32 = match &query.cursor {
                     Some(text) => cursor::decode(text, List::AgentVersions, Order::Desc)?,
                     None => u32::MAX,
                 };
-                if get(connection, &workspace, &id, None)?.is_none() {
+                if get(connection, &realm, &id, None)?.is_none() {
                     return Ok(None);
                 }
                 versions_below(connection, &id, below, query.rows()).map(Some)
@@ -221,11 +217,11 @@ impl Agents<'_> {
     /// there is no such agent.
     pub async fn archive(
         self,
-        workspace: &str,
+        realm: &Realm,
         id: &str,
         at: DateTime<Utc>,
     ) -> Result<Option<AgentRow>, StoreError> {
-        let (workspace, id) = (workspace.to_owned(), id.to_owned());
+        let (realm, id) = (realm.clone(), id.to_owned());
         self.0
             .write(move |connection| {
                 connection
@@ -233,8 +229,8 @@ impl Agents<'_> {
                         "UPDATE agents SET archived_at = ?3
                          WHERE workspace_id = ?1 AND id = ?2 AND archived_at IS NULL",
                     )?
-                    .execute(params![workspace, id, Micros(at)])?;
-                Ok(get(connection, &workspace, &id, None)?)
+                    .execute(params![realm.workspace(), id, Micros(at)])?;
+                Ok(get(connection, &realm, &id, None)?)
             })
             .await
     }
@@ -268,7 +264,7 @@ fn versions_below(
 
 fn get(
     connection: &Connection,
-    workspace: &str,
+    realm: &Realm,
     id: &str,
     version: Option<u32>,
 ) -> rusqlite::Result<Option<AgentRow>> {
@@ -278,7 +274,7 @@ fn get(
     );
     connection
         .prepare_cached(&sql)?
-        .query_row(params![workspace, id, version], parse)
+        .query_row(params![realm.workspace(), id, version], parse)
         .optional()
 }
 

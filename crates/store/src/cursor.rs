@@ -34,6 +34,8 @@ pub(crate) enum List {
     Sessions,
     Events,
     Files,
+    Workspaces,
+    Keys,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -9,7 +9,9 @@ use crate::error::from_engine;
 use crate::page::Dated;
 use crate::retention::micros;
 use crate::time::Micros;
-use crate::{InsertError, Keep, ListError, Order, Page, PageQuery, Store, StoreError, TimeRange};
+use crate::{
+    InsertError, Keep, ListError, Order, Page, PageQuery, Realm, Store, StoreError, TimeRange,
+};
 
 /// One environment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,32 +137,28 @@ impl Environments<'_> {
     }
 
     /// One environment.
-    pub async fn get(
-        self,
-        workspace: &str,
-        id: &str,
-    ) -> Result<Option<EnvironmentRow>, StoreError> {
-        let (workspace, id) = (workspace.to_owned(), id.to_owned());
+    pub async fn get(self, realm: &Realm, id: &str) -> Result<Option<EnvironmentRow>, StoreError> {
+        let (realm, id) = (realm.clone(), id.to_owned());
         self.0
-            .read(move |connection| Ok(get(connection, &workspace, &id)?))
+            .read(move |connection| Ok(get(connection, &realm, &id)?))
             .await
     }
 
     /// Replaces the body and how long things are kept, if the revision is still `expected` (when given).
     pub async fn update(
         self,
-        workspace: &str,
+        realm: &Realm,
         id: &str,
         expected: Option<u32>,
         body: String,
         keep: Keep,
         at: DateTime<Utc>,
     ) -> Result<EnvironmentRow, UpdateEnvironmentError> {
-        let (workspace, id) = (workspace.to_owned(), id.to_owned());
+        let (realm, id) = (realm.clone(), id.to_owned());
         self.0
             .write(move |connection| {
                 let row =
-                    get(connection, &workspace, &id)?.ok_or(UpdateEnvironmentError::NotFound)?;
+                    get(connection, &realm, &id)?.ok_or(UpdateEnvironmentError::NotFound)?;
                 if row.archived_at.is_some() {
                     return Err(UpdateEnvironmentError::Archived);
                 }
@@ -183,7 +181,7 @@ impl Environments<'_> {
                         micros(keep.snapshots),
                         micros(keep.files),
                     ])?;
-                get(connection, &workspace, &id)?.ok_or(UpdateEnvironmentError::NotFound)
+                get(connection, &realm, &id)?.ok_or(UpdateEnvironmentError::NotFound)
             })
             .await
     }
@@ -191,10 +189,10 @@ impl Environments<'_> {
     /// A workspace's environments, newest first.
     pub async fn list(
         self,
-        workspace: &str,
+        realm: &Realm,
         query: EnvironmentQuery,
     ) -> Result<Page<EnvironmentRow>, ListError> {
-        let workspace = workspace.to_owned();
+        let realm = realm.clone();
         self.0
             .read(move |connection| {
                 let dated = Dated {
@@ -203,9 +201,11 @@ impl Environments<'_> {
                     select: SELECT,
                     base: "environments",
                     condition: "environments.workspace_id = :workspace
+                        AND (:environment IS NULL OR environments.id = :environment)
                         AND (:archived OR environments.archived_at IS NULL)",
                     values: named_params! {
-                        ":workspace": workspace,
+                        ":workspace": realm.workspace(),
+                        ":environment": realm.environment(),
                         ":archived": query.include_archived,
                     },
                     created: TimeRange::default(),
@@ -218,31 +218,37 @@ impl Environments<'_> {
     /// Archives an environment, or leaves an archived one as it is; `None` when there is none.
     pub async fn archive(
         self,
-        workspace: &str,
+        realm: &Realm,
         id: &str,
         at: DateTime<Utc>,
     ) -> Result<Option<EnvironmentRow>, StoreError> {
-        let (workspace, id) = (workspace.to_owned(), id.to_owned());
+        let (realm, id) = (realm.clone(), id.to_owned());
         self.0
             .write(move |connection| {
                 connection
                     .prepare_cached(
                         "UPDATE environments
                          SET archived_at = ?3, updated_at = ?3, revision = revision + 1
-                         WHERE workspace_id = ?1 AND id = ?2 AND archived_at IS NULL",
+                         WHERE workspace_id = ?1 AND id = ?2 AND (?4 IS NULL OR id = ?4)
+                         AND archived_at IS NULL",
                     )?
-                    .execute(params![workspace, id, Micros(at)])?;
-                Ok(get(connection, &workspace, &id)?)
+                    .execute(params![
+                        realm.workspace(),
+                        id,
+                        Micros(at),
+                        realm.environment()
+                    ])?;
+                Ok(get(connection, &realm, &id)?)
             })
             .await
     }
 
     /// Deletes an environment that no session refers to.
-    pub async fn delete(self, workspace: &str, id: &str) -> Result<(), DeleteEnvironmentError> {
-        let (workspace, id) = (workspace.to_owned(), id.to_owned());
+    pub async fn delete(self, realm: &Realm, id: &str) -> Result<(), DeleteEnvironmentError> {
+        let (realm, id) = (realm.clone(), id.to_owned());
         self.0
             .write(move |connection| {
-                if get(connection, &workspace, &id)?.is_none() {
+                if get(connection, &realm, &id)?.is_none() {
                     return Err(DeleteEnvironmentError::NotFound);
                 }
                 let sessions: u64 = connection
@@ -262,13 +268,16 @@ impl Environments<'_> {
 
 fn get(
     connection: &Connection,
-    workspace: &str,
+    realm: &Realm,
     id: &str,
 ) -> rusqlite::Result<Option<EnvironmentRow>> {
-    let sql = format!("{SELECT} WHERE environments.workspace_id = ?1 AND environments.id = ?2");
+    let sql = format!(
+        "{SELECT} WHERE environments.workspace_id = ?1 AND environments.id = ?2
+         AND (?3 IS NULL OR environments.id = ?3)"
+    );
     connection
         .prepare_cached(&sql)?
-        .query_row(params![workspace, id], parse)
+        .query_row(params![realm.workspace(), id, realm.environment()], parse)
         .optional()
 }
 

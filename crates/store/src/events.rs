@@ -16,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::error::{from_engine, is_duplicate};
 use crate::time::Micros;
-use crate::{Status, Store, StoreError, sessions};
+use crate::{Realm, Status, Store, StoreError, sessions};
 
 pub use commit::{Appended, CommitError, NewEvent, Write};
 pub use list::EventQuery;
@@ -134,14 +134,14 @@ impl Events<'_> {
     /// Queues a caller's events in order, all or none; durable when it returns.
     pub async fn enqueue(
         self,
-        workspace: &str,
+        realm: &Realm,
         session: &str,
         events: Vec<Queued>,
     ) -> Result<(), EnqueueError> {
-        let (workspace, session) = (workspace.to_owned(), session.to_owned());
+        let (realm, session) = (realm.clone(), session.to_owned());
         self.0
             .write(
-                move |connection| match sessions::status(connection, &workspace, &session)? {
+                move |connection| match sessions::status(connection, &realm, &session)? {
                     None => Err(EnqueueError::NotFound),
                     Some(status @ Status::Terminated) => Err(EnqueueError::Closed { status }),
                     Some(_) => insert_queued(connection, &session, &events),

@@ -7,7 +7,7 @@ use crate::cursor::List;
 use crate::error::{is_dangling, is_duplicate};
 use crate::page::Dated;
 use crate::time::Micros;
-use crate::{ListError, Order, Page, PageQuery, Store, StoreError, TimeRange};
+use crate::{ListError, Order, Page, PageQuery, Realm, Store, StoreError, TimeRange};
 
 /// One file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,6 +73,10 @@ const COLUMNS: &str = "SELECT files.number, files.id, files.workspace_id, files.
     files.filename, files.mime_type, files.size_bytes, files.sha256, files.created_at,
     files.downloadable";
 
+/// Whether a file belongs to the environment `?3`, if one is given.
+const IN_ENVIRONMENT: &str = "(?3 IS NULL OR session_id IN
+    (SELECT id FROM sessions WHERE environment_id = ?3))";
+
 /// Operations on files; see [`Store::files`].
 #[derive(Clone, Copy)]
 pub struct Files<'a>(pub(crate) &'a Store);
@@ -105,20 +109,23 @@ impl Files<'_> {
     }
 
     /// One file.
-    pub async fn get(self, workspace: &str, id: &str) -> Result<Option<FileRow>, StoreError> {
-        let (workspace, id) = (workspace.to_owned(), id.to_owned());
+    pub async fn get(self, realm: &Realm, id: &str) -> Result<Option<FileRow>, StoreError> {
+        let (realm, id) = (realm.clone(), id.to_owned());
         self.0
             .read(move |connection| {
-                let sql = format!("{COLUMNS} FROM files WHERE workspace_id = ?1 AND id = ?2");
+                let sql = format!(
+                    "{COLUMNS} FROM files WHERE workspace_id = ?1 AND id = ?2 AND {IN_ENVIRONMENT}"
+                );
                 let mut statement = connection.prepare_cached(&sql)?;
-                Ok(statement.query_row([workspace, id], parse).optional()?)
+                let values = params![realm.workspace(), id, realm.environment()];
+                Ok(statement.query_row(values, parse).optional()?)
             })
             .await
     }
 
-    /// A workspace's files, newest first.
-    pub async fn list(self, workspace: &str, query: FileQuery) -> Result<Page<FileRow>, ListError> {
-        let workspace = workspace.to_owned();
+    /// A realm's files, newest first.
+    pub async fn list(self, realm: &Realm, query: FileQuery) -> Result<Page<FileRow>, ListError> {
+        let realm = realm.clone();
         self.0
             .read(move |connection| {
                 let select = format!("{COLUMNS} FROM files");
@@ -130,9 +137,12 @@ impl Files<'_> {
                     base: "files",
                     condition: "workspace_id = :workspace
                         AND (:session IS NULL OR session_id = :session)
+                        AND (:environment IS NULL OR session_id IN
+                            (SELECT id FROM sessions WHERE environment_id = :environment))
                         AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))",
                     values: named_params! {
-                        ":workspace": workspace,
+                        ":workspace": realm.workspace(),
+                        ":environment": realm.environment(),
                         ":session": query.session_id,
                         ":ids": ids,
                     },
@@ -157,13 +167,17 @@ impl Files<'_> {
     }
 
     /// Deletes a file; whether there was one. Its content may be removed then, and not before.
-    pub async fn delete(self, workspace: &str, id: &str) -> Result<bool, StoreError> {
-        let (workspace, id) = (workspace.to_owned(), id.to_owned());
+    pub async fn delete(self, realm: &Realm, id: &str) -> Result<bool, StoreError> {
+        let (realm, id) = (realm.clone(), id.to_owned());
         self.0
             .write(move |connection| {
-                let mut statement = connection
-                    .prepare_cached("DELETE FROM files WHERE workspace_id = ?1 AND id = ?2")?;
-                Ok(statement.execute([&workspace, &id])? > 0)
+                let sql = format!(
+                    "DELETE FROM files WHERE workspace_id = ?1 AND id = ?2 AND {IN_ENVIRONMENT}"
+                );
+                let mut statement = connection.prepare_cached(&sql)?;
+                let deleted =
+                    statement.execute(params![realm.workspace(), id, realm.environment()])?;
+                Ok(deleted > 0)
             })
             .await
     }

@@ -1,4 +1,4 @@
-//! Everything durable: keys, agents, environments, sessions, their event logs, transcripts and usage,
+//! Everything durable: workspaces and their keys, agents, environments, sessions, their event logs, transcripts and usage,
 //! which snapshots and files there are, in one SQLite database that one process owns. The only crate that speaks SQL.
 //!
 //! One thread writes (`writer`: many requests, one transaction, one sync) and a few read
@@ -6,7 +6,7 @@
 //! before it. Bodies are text that comes back byte for byte.
 //!
 //! Never calls a clock, makes an id, or interprets a body: times, ids and JSON come from the caller.
-//! Every record belongs to a workspace; reads that serve callers take the workspace and find another
+//! Every record belongs to a workspace; what serves callers takes a [`Realm`] and finds another
 //! workspace's row as little as an absent one. Methods that take a session id alone serve the
 //! session's owner, who has made that check.
 //!
@@ -24,6 +24,7 @@ mod lock;
 mod page;
 mod queue;
 mod reader;
+mod realm;
 mod retention;
 mod schema;
 mod sessions;
@@ -31,6 +32,7 @@ mod snapshots;
 mod time;
 mod transcripts;
 mod usage;
+mod workspaces;
 mod writer;
 
 use std::fs::{DirBuilder, OpenOptions};
@@ -54,8 +56,9 @@ pub use events::{
     QUEUE_LIMIT, Queued, QueuedRow, Write,
 };
 pub use files::{FileQuery, FileRow, Files, InsertFileError};
-pub use keys::{KeyRow, Keys};
+pub use keys::{InsertKeyError, KeyQuery, KeyRow, Keys, RotateKeyError, Rotation};
 pub use page::{ListError, Order, PAGE_LIMIT, Page, PageQuery};
+pub use realm::Realm;
 pub use retention::Keep;
 pub use sessions::{
     ClaimError, CreateSessionError, Fence, Fork, ForkError, ParseStatusError, SessionQuery,
@@ -65,6 +68,7 @@ pub use snapshots::{NewSnapshot, SnapshotRow, Snapshots};
 pub use time::TimeRange;
 pub use transcripts::{TranscriptEntry, Transcripts};
 pub use usage::{ModelCall, RecordError, Totals, Usage};
+pub use workspaces::{Reach, WorkspaceRow, Workspaces};
 
 use queue::Queue;
 use reader::Read;
@@ -139,6 +143,11 @@ impl Store {
             Ok::<_, StoreError>(one.map(drop)?)
         })
         .await
+    }
+
+    /// Workspaces.
+    pub fn workspaces(&self) -> Workspaces<'_> {
+        Workspaces(self)
     }
 
     /// The keys with which callers prove who they are.

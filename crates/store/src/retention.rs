@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::params;
 
 use crate::time::Micros;
-use crate::{Sessions, StoreError};
+use crate::{Realm, Sessions, StoreError};
 
 /// How long what belongs to an environment is kept; `None` is for ever.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,13 +31,13 @@ pub(crate) fn micros(duration: Option<Duration>) -> Option<i64> {
 }
 
 impl Sessions<'_> {
-    /// Workspace and id of ended sessions that their environment keeps no longer, of every workspace,
+    /// Realm (the whole workspace) and id of ended sessions that their environment keeps no longer, of every workspace,
     /// at most `limit`.
     pub async fn expired(
         self,
         now: DateTime<Utc>,
         limit: usize,
-    ) -> Result<Vec<(String, String)>, StoreError> {
+    ) -> Result<Vec<(Realm, String)>, StoreError> {
         self.0
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(
@@ -48,7 +48,7 @@ impl Sessions<'_> {
                      ORDER BY sessions.number LIMIT ?2",
                 )?;
                 let rows = statement.query_map(params![Micros(now), limit as i64], |row| {
-                    Ok((row.get(0)?, row.get(1)?))
+                    Ok((Realm::of(row.get::<_, String>(0)?), row.get(1)?))
                 })?;
                 Ok(rows.collect::<Result<_, _>>()?)
             })

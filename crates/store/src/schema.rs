@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0002_hosting.sql"),
     include_str!("../migrations/0003_common.sql"),
     include_str!("../migrations/0004_searches.sql"),
+    include_str!("../migrations/0005_tenants.sql"),
 ];
 
 /// Marks a file as ours in its header ("host" in ASCII).

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::error::{from_engine, is_duplicate};
 use crate::events::{self, EnqueueError, Queued};
 use crate::time::Micros;
-use crate::{Store, StoreError};
+use crate::{Realm, Store, StoreError, workspaces};
 
 pub use fork::{Fork, ForkError};
 pub use list::SessionQuery;
@@ -66,6 +66,12 @@ pub enum CreateSessionError {
         /// [`crate::QUEUE_LIMIT`].
         limit: usize,
     },
+    /// The workspace has as many sessions that are not over as it may have.
+    #[error("the workspace has {limit} sessions that are not over, and may have no more")]
+    Quota {
+        /// How many it may have.
+        limit: u32,
+    },
     /// The storage failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -106,6 +112,7 @@ impl Sessions<'_> {
     ) -> Result<(), CreateSessionError> {
         self.0
             .write(move |connection| {
+                check_quota(connection, &row)?;
                 check_agent(connection, &row)?;
                 check_environment(connection, &row)?;
                 row::insert(connection, &row)?;
@@ -120,10 +127,10 @@ impl Sessions<'_> {
     }
 
     /// One session.
-    pub async fn get(self, workspace: &str, id: &str) -> Result<Option<SessionRow>, StoreError> {
-        let (workspace, id) = (workspace.to_owned(), id.to_owned());
+    pub async fn get(self, realm: &Realm, id: &str) -> Result<Option<SessionRow>, StoreError> {
+        let (realm, id) = (realm.clone(), id.to_owned());
         self.0
-            .read(move |connection| Ok(row::get(connection, &workspace, &id)?))
+            .read(move |connection| Ok(row::get(connection, &realm, &id)?))
             .await
     }
 
@@ -131,12 +138,12 @@ impl Sessions<'_> {
     /// together with an event, use [`crate::Write::Update`].
     pub async fn update(
         self,
-        workspace: &str,
+        realm: &Realm,
         id: &str,
         update: SessionUpdate,
         at: DateTime<Utc>,
     ) -> Result<Option<SessionRow>, StoreError> {
-        self.changed(workspace, id, move |connection, id| {
+        self.changed(realm, id, move |connection, id| {
             apply_update(connection, id, &update, at)
         })
         .await
@@ -146,24 +153,28 @@ impl Sessions<'_> {
     /// `None` when there is none. Does not look at the status: that is the owner's part.
     pub async fn archive(
         self,
-        workspace: &str,
+        realm: &Realm,
         id: &str,
         at: DateTime<Utc>,
     ) -> Result<Option<SessionRow>, StoreError> {
-        self.changed(workspace, id, move |connection, id| {
+        self.changed(realm, id, move |connection, id| {
             apply_archive(connection, id, at)
         })
         .await
     }
 
     /// Deletes a session with its log, transcript and usage; whether there was one.
-    pub async fn delete(self, workspace: &str, id: &str) -> Result<bool, StoreError> {
-        let (workspace, id) = (workspace.to_owned(), id.to_owned());
+    pub async fn delete(self, realm: &Realm, id: &str) -> Result<bool, StoreError> {
+        let (realm, id) = (realm.clone(), id.to_owned());
         self.0
             .write(move |connection| {
-                let mut statement = connection
-                    .prepare_cached("DELETE FROM sessions WHERE workspace_id = ?1 AND id = ?2")?;
-                Ok(statement.execute([&workspace, &id])? > 0)
+                let mut statement = connection.prepare_cached(
+                    "DELETE FROM sessions WHERE workspace_id = ?1 AND id = ?2
+                         AND (?3 IS NULL OR environment_id = ?3)",
+                )?;
+                let deleted =
+                    statement.execute(params![realm.workspace(), id, realm.environment()])?;
+                Ok(deleted > 0)
             })
             .await
     }
@@ -185,9 +196,9 @@ impl Sessions<'_> {
             .await
     }
 
-    /// Workspace and id of every session that a starting server must look at: running, being
+    /// Realm (the whole workspace) and id of every session that a starting server must look at: running, being
     /// rescheduled, waiting for a caller's answer, or with queued events. Not the terminated ones.
-    pub async fn unfinished(self) -> Result<Vec<(String, String)>, StoreError> {
+    pub async fn unfinished(self) -> Result<Vec<(Realm, String)>, StoreError> {
         self.0
             .read(|connection| {
                 let mut statement = connection.prepare_cached(
@@ -200,7 +211,9 @@ impl Sessions<'_> {
                          SELECT session_id FROM events WHERE seq IS NULL
                      ) ORDER BY number",
                 )?;
-                let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+                let rows = statement.query_map([], |row| {
+                    Ok((Realm::of(row.get::<_, String>(0)?), row.get(1)?))
+                })?;
                 Ok(rows.collect::<Result<_, _>>()?)
             })
             .await
@@ -208,21 +221,21 @@ impl Sessions<'_> {
 
     async fn changed<F>(
         self,
-        workspace: &str,
+        realm: &Realm,
         id: &str,
         change: F,
     ) -> Result<Option<SessionRow>, StoreError>
     where
         F: Fn(&Connection, &str) -> rusqlite::Result<()> + Send + 'static,
     {
-        let (workspace, id) = (workspace.to_owned(), id.to_owned());
+        let (realm, id) = (realm.clone(), id.to_owned());
         self.0
             .write(move |connection| {
-                if row::get(connection, &workspace, &id)?.is_none() {
+                if row::get(connection, &realm, &id)?.is_none() {
                     return Ok(None);
                 }
                 change(connection, &id)?;
-                Ok(row::get(connection, &workspace, &id)?)
+                Ok(row::get(connection, &realm, &id)?)
             })
             .await
     }
@@ -236,18 +249,21 @@ pub(crate) fn fence(connection: &Connection, session: &str) -> rusqlite::Result<
         .optional()
 }
 
-/// The status of a session of the workspace.
+/// The status of a session of the realm.
 pub(crate) fn status(
     connection: &Connection,
-    workspace: &str,
+    realm: &Realm,
     session: &str,
 ) -> rusqlite::Result<Option<Status>> {
     connection
         .prepare_cached(
             "SELECT status FROM sessions JOIN session_state ON session_id = id
-             WHERE workspace_id = ?1 AND id = ?2",
+             WHERE workspace_id = ?1 AND id = ?2 AND (?3 IS NULL OR environment_id = ?3)",
         )?
-        .query_row([workspace, session], |row| row.get(0))
+        .query_row(
+            params![realm.workspace(), session, realm.environment()],
+            |row| row.get(0),
+        )
         .optional()
 }
 
@@ -306,6 +322,13 @@ fn touch(connection: &Connection, session: &str, at: DateTime<Utc>) -> rusqlite:
         .prepare_cached("UPDATE session_state SET updated_at = ?2 WHERE session_id = ?1")?
         .execute(params![session, Micros(at)])?;
     Ok(())
+}
+
+fn check_quota(connection: &Connection, row: &SessionRow) -> Result<(), CreateSessionError> {
+    match workspaces::full(connection, &row.workspace_id)? {
+        Some(limit) => Err(CreateSessionError::Quota { limit }),
+        None => Ok(()),
+    }
 }
 
 fn check_agent(connection: &Connection, row: &SessionRow) -> Result<(), CreateSessionError> {

@@ -27,6 +27,7 @@ use crate::read::{At, Fields, Read, expected, quoted};
 pub use isolation::{Isolation, IsolationParams, Level};
 pub use limits::{Limits, LimitsParams};
 pub use pool::{Pool, PoolParams};
+pub(crate) use resources::bytes;
 pub use resources::{Cpu, Resources, ResourcesParams};
 pub use retention::{Retention, RetentionParams};
 
@@ -263,7 +264,7 @@ fn merge_group<P, T: Default>(params: Patch<P>, stored: &mut T, apply: fn(P, &mu
 }
 
 /// Takes a whole number between `min` and `max`.
-fn count(
+pub(crate) fn count(
     fields: &mut Fields<'_>,
     key: &'static str,
     min: u32,

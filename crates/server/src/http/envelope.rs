@@ -61,7 +61,7 @@ fn write_headers(response: &mut Response, id: &str) {
     );
     if let Some(workspace) = caller
         .as_ref()
-        .and_then(|caller| HeaderValue::from_str(&caller.workspace).ok())
+        .and_then(|caller| HeaderValue::from_str(caller.realm.workspace()).ok())
     {
         headers.insert("anthropic-workspace-id", workspace);
     }
@@ -93,7 +93,7 @@ impl Line {
         let route = self.route.as_ref().map_or("none", MatchedPath::as_str);
         let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         let caller = response.extensions().get::<Caller>();
-        let workspace = caller.map_or("none", |caller| caller.workspace.as_str());
+        let workspace = caller.map_or("none", |caller| caller.realm.workspace());
         let key = caller.map_or("none", |caller| caller.key_id.as_str());
         let retries = self
             .retries

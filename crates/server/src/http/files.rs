@@ -25,7 +25,7 @@ pub(super) async fn upload() -> ApiError {
 
 /// The file, when the caller has it.
 async fn row(app: &App, caller: &Caller, id: &str) -> Result<FileRow, ApiError> {
-    let row = app.store.files().get(&caller.workspace, id).await?;
+    let row = app.store.files().get(&caller.realm, id).await?;
     row.ok_or_else(|| not_found(id))
 }
 

@@ -26,6 +26,13 @@ pub(super) fn not_found(id: &str) -> ApiError {
     ApiError::not_found(format!("no session has the id {}", api::read::quoted(id)))
 }
 
+/// The workspace has as many sessions as it may have. Waiting does not help, so clients do not retry.
+fn quota(quota: &store::CreateSessionError) -> ApiError {
+    ApiError::over_quota(format!(
+        "{quota}; archive or delete some, or ask for a higher limit"
+    ))
+}
+
 /// Why a session was not `done` (archived, deleted, changed, read).
 pub(super) fn refusal(error: ChangeError, id: &str, done: &str) -> ApiError {
     match error {

@@ -13,7 +13,7 @@ use api::session::fork::{ForkSession, Workspace};
 use api::session::{Stats, Usage};
 use serde::Serialize;
 use snapshot::SnapshotId;
-use store::{Fork, Listed, NewEvent, SessionRow, SnapshotRow, Status, StoreError};
+use store::{Fork, Listed, NewEvent, Realm, SessionRow, SnapshotRow, Status, StoreError};
 
 use super::actor::Request;
 use super::{Inner, Sessions, start, thread_id};
@@ -25,7 +25,7 @@ const PAGE: usize = 500;
 /// Why a session was not forked. Nothing is left of the new one.
 #[derive(Debug, thiserror::Error)]
 pub enum ForkError {
-    /// No such session in the workspace.
+    /// No such session in the realm.
     #[error("the session does not exist")]
     NotFound,
     /// It is in the middle of a turn.
@@ -64,12 +64,12 @@ impl Sessions {
     /// When there is no such session or event, when it runs, or when its files cannot be copied.
     pub async fn fork(
         &self,
-        workspace: &str,
+        realm: &Realm,
         id: &str,
         request: ForkSession,
     ) -> Result<SessionRow, ForkError> {
         let inner = &*self.0;
-        let source = inner.store.sessions().get(workspace, id).await?;
+        let source = inner.store.sessions().get(realm, id).await?;
         let source = source.ok_or(ForkError::NotFound)?;
         if matches!(source.status, Status::Running | Status::Rescheduling) {
             let status = source.status;
@@ -77,7 +77,7 @@ impl Sessions {
         }
         if request.event_id.is_none() && self.is_live(id) {
             // The files as they are now; when that fails, those of the last rest.
-            let _ = self.ask(workspace, id, Request::Save).await;
+            let _ = self.ask(realm, id, Request::Save).await;
         }
         let until = inner.point(id, request.event_id.as_deref()).await?;
         let closing = inner.closing(&source, until).await?;

@@ -11,7 +11,7 @@ use api::client_event::ClientEvent;
 use claude::versions::Versions;
 use futures::FutureExt;
 use serde_json::Value;
-use store::{SessionRow, Store};
+use store::{Realm, SessionRow, Store};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -78,18 +78,18 @@ impl Inner {
     /// Does something with a session's actor, which is started when there is none.
     pub(super) fn handle<T>(
         self: &Arc<Self>,
-        workspace: &str,
+        realm: &Realm,
         id: &str,
         with: impl FnOnce(&Handle) -> T,
     ) -> T {
         let mut actors = self.lock_actors();
         let handle = actors
             .entry(id.to_owned())
-            .or_insert_with(|| self.start_actor(workspace, id));
+            .or_insert_with(|| self.start_actor(realm, id));
         with(handle)
     }
 
-    pub(super) fn start_actor(self: &Arc<Self>, workspace: &str, id: &str) -> Handle {
+    pub(super) fn start_actor(self: &Arc<Self>, realm: &Realm, id: &str) -> Handle {
         let (requests, inbox) = mpsc::channel(actor::INBOX);
         let handle = Handle {
             bell: Arc::default(),
@@ -99,9 +99,9 @@ impl Inner {
         let (bell, open, inner) = (handle.bell.clone(), handle.open.clone(), self.clone());
         // An actor begins with a look at the log, whoever started it.
         bell.ring();
-        let (workspace, id) = (workspace.to_owned(), id.to_owned());
+        let (realm, id) = (realm.clone(), id.to_owned());
         self.tasks.spawn(async move {
-            let run = resume::run(inner.clone(), &workspace, &id, open.clone(), inbox, bell);
+            let run = resume::run(inner.clone(), &realm, &id, open.clone(), inbox, bell);
             if AssertUnwindSafe(run).catch_unwind().await.is_err() {
                 tracing::error!(
                     session.id = id,

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde_json::Value;
-use store::{EventRow, QueuedRow, SessionRow, StoreError};
+use store::{EventRow, QueuedRow, Realm, SessionRow, StoreError};
 use tokio::sync::mpsc;
 
 use super::actor::{self, Actor, Asked, Begin, Request};
@@ -32,13 +32,13 @@ enum LoadError {
 /// Loads a session and owns it until there is nothing more to do.
 pub async fn run(
     inner: Arc<Inner>,
-    workspace: &str,
+    realm: &Realm,
     id: &str,
     open: Arc<OpenCalls>,
     inbox: mpsc::Receiver<Request>,
     bell: Arc<Bell>,
 ) {
-    match load(&inner, workspace, id, open).await {
+    match load(&inner, realm, id, open).await {
         Ok(Some((begin, cut))) => Actor::new(begin).run(inbox, bell, cut).await,
         Ok(None) => {}
         Err(error) => {
@@ -54,11 +54,11 @@ pub async fn run(
 /// The session and whether its last turn was cut; `None` when there is nothing to own.
 async fn load(
     inner: &Arc<Inner>,
-    workspace: &str,
+    realm: &Realm,
     id: &str,
     open: Arc<OpenCalls>,
 ) -> Result<Option<(Begin, bool)>, LoadError> {
-    let Some(row) = inner.store.sessions().get(workspace, id).await? else {
+    let Some(row) = inner.store.sessions().get(realm, id).await? else {
         return Ok(None);
     };
     if row.status == store::Status::Terminated {
@@ -75,7 +75,7 @@ async fn load(
     let limits = start::hosting(&row).limits;
     let opening = Opening {
         session: id,
-        workspace,
+        workspace: &row.workspace_id,
         agent: &row.agent_id,
         policy: start::policy(&environment, &agent),
         budget: budget.as_ref(),

@@ -3,7 +3,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use chrono::Utc;
 use egress::{Admission, Estimate, Microcents, Networking, Reservation, Tokens, Usage, UsageSink};
 use serde_json::json;
-use store::{DEFAULT_WORKSPACE, Keep, NewAgent, NewEnvironment, SessionRow, Status};
+use store::{DEFAULT_WORKSPACE, Keep, NewAgent, NewEnvironment, Realm, SessionRow, Status};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
@@ -141,8 +141,9 @@ impl World {
     async fn limit_agent(&self, version: u32, per_day: u64) {
         let body = json!({"name": "a", "limits": {"max_cost_per_day": cents(per_day)}});
         let agents = self.store.agents();
+        let realm = Realm::of(DEFAULT_WORKSPACE);
         let added = agents.add_version(
-            DEFAULT_WORKSPACE,
+            &realm,
             "agent_1",
             Some(version),
             body.to_string(),
@@ -286,7 +287,7 @@ async fn a_call_that_ends_after_its_session_is_settled_nevertheless() {
         world
             .store
             .sessions()
-            .delete(DEFAULT_WORKSPACE, "a")
+            .delete(&Realm::of(DEFAULT_WORKSPACE), "a")
             .await
             .unwrap()
     );

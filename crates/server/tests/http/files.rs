@@ -3,12 +3,12 @@
 use chrono::TimeDelta;
 use reqwest::Method;
 use serde_json::json;
-use store::FileRow;
+use store::{FileRow, Realm};
 
 use crate::world::World;
 
 /// A file of a session, put there as a session does it.
-async fn put(world: &World, session: &str, id: &str, filename: &str, content: &[u8]) {
+pub async fn put(world: &World, session: &str, id: &str, filename: &str, content: &[u8]) {
     std::fs::create_dir_all(world.blobs.dir()).unwrap();
     std::fs::write(world.blobs.path(id), content).unwrap();
     let row = FileRow {
@@ -111,7 +111,8 @@ async fn what_is_not_for_clients_is_refused_and_what_is_lost_is_a_failure() {
     std::fs::remove_file(world.blobs.path("file_1")).unwrap();
     let lost = world.get("/v1/files/file_1/content").await;
     lost.refuses(500, "api_error", "the server failed");
-    let row = world.store.files().get(store::DEFAULT_WORKSPACE, "file_1");
+    let realm = Realm::of(store::DEFAULT_WORKSPACE);
+    let row = world.store.files().get(&realm, "file_1");
     let row = FileRow {
         id: "file_2".to_owned(),
         downloadable: false,

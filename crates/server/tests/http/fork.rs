@@ -153,7 +153,7 @@ async fn what_cannot_be_forked_is_refused() {
     let row = world
         .store
         .sessions()
-        .get(WS, &session)
+        .get(&store::Realm::of(WS), &session)
         .await
         .unwrap()
         .unwrap();

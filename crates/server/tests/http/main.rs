@@ -14,5 +14,7 @@ mod files;
 mod fork;
 mod models;
 mod retention;
+mod routes;
 mod sessions;
+mod tenants;
 mod world;

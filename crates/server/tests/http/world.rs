@@ -39,7 +39,7 @@ pub struct World {
     pub clock: Clock,
     pub server: Server,
     client: reqwest::Client,
-    _data: TempDir,
+    data: TempDir,
 }
 
 /// An answer, read to its end.
@@ -136,7 +136,7 @@ impl World {
             clock,
             server,
             client,
-            _data: data,
+            data,
         }
     }
 
@@ -216,6 +216,23 @@ impl World {
             .as_str()
             .unwrap()
             .to_owned()
+    }
+
+    /// A fresh workspace's id.
+    pub async fn workspace(&self) -> String {
+        let made = self.post("/v1/workspaces", json!({"name": "theirs"})).await;
+        made.ok()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A fresh key, with the key itself.
+    pub async fn key(&self, mut body: Value) -> Value {
+        body["name"] = json!("k");
+        self.post("/v1/api_keys", body).await.ok()
+    }
+
+    /// Where the server keeps everything.
+    pub fn data(&self) -> &std::path::Path {
+        self.data.path()
     }
 
     /// Saves an empty tree of files for a session; the snapshot's id.

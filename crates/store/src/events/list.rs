@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Events, Listed, parse_either};
 use crate::cursor::{self, List};
-use crate::{ListError, Order, Page, PageQuery, TimeRange, sessions};
+use crate::{ListError, Order, Page, PageQuery, Realm, TimeRange, sessions};
 
 /// What [`Events::list`] shows.
 #[derive(Clone, Debug)]
@@ -48,14 +48,14 @@ struct Key {
 }
 
 impl Events<'_> {
-    /// A session's events, or `None` when the workspace has no such session.
+    /// A session's events, or `None` when the realm has no such session.
     pub async fn list(
         self,
-        workspace: &str,
+        realm: &Realm,
         session: &str,
         query: EventQuery,
     ) -> Result<Option<Page<Listed>>, ListError> {
-        let (workspace, session) = (workspace.to_owned(), session.to_owned());
+        let (realm, session) = (realm.clone(), session.to_owned());
         self.0
             .read(move |connection| {
                 let key: Option<Key> = match &query.page.cursor {
@@ -64,7 +64,7 @@ impl Events<'_> {
                 };
                 // Several statements that must see one state.
                 let transaction = connection.unchecked_transaction()?;
-                if sessions::status(&transaction, &workspace, &session)?.is_none() {
+                if sessions::status(&transaction, &realm, &session)?.is_none() {
                     return Ok(None);
                 }
                 let listing = Listing::new(&transaction, &session, &query)?;

@@ -9,9 +9,9 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, params};
 
-use super::{CreateSessionError, Sessions, check_agent, check_environment, row};
+use super::{CreateSessionError, Sessions, check_agent, check_environment, check_quota, row};
 use crate::events::{self, NewEvent};
-use crate::{SessionRow, Status, StoreError};
+use crate::{Realm, SessionRow, Status, StoreError};
 
 /// A fork to be.
 #[derive(Clone, Debug)]
@@ -74,14 +74,15 @@ fn carry_out(
     fork: &Fork,
     mint: &dyn Fn() -> String,
 ) -> Result<(), ForkError> {
-    let workspace = &fork.row.workspace_id;
-    match super::status(connection, workspace, &fork.from)? {
+    let realm = Realm::of(&fork.row.workspace_id);
+    match super::status(connection, &realm, &fork.from)? {
         None => return Err(ForkError::NotFound),
         Some(status @ (Status::Running | Status::Rescheduling)) => {
             return Err(ForkError::Busy { status });
         }
         Some(Status::Idle | Status::Terminated) => {}
     }
+    check_quota(connection, &fork.row)?;
     check_agent(connection, &fork.row)?;
     check_environment(connection, &fork.row)?;
     row::insert(connection, &fork.row)?;

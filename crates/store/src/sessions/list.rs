@@ -5,7 +5,7 @@ use rusqlite::named_params;
 use super::row::{self, SessionRow, Status};
 use crate::cursor::List;
 use crate::page::Dated;
-use crate::{ListError, Order, Page, PageQuery, Sessions, TimeRange};
+use crate::{ListError, Order, Page, PageQuery, Realm, Sessions, TimeRange};
 
 /// What [`Sessions::list`] shows.
 #[derive(Clone, Debug, Default)]
@@ -27,13 +27,13 @@ pub struct SessionQuery {
 }
 
 impl Sessions<'_> {
-    /// A workspace's sessions.
+    /// A realm's sessions.
     pub async fn list(
         self,
-        workspace: &str,
+        realm: &Realm,
         query: SessionQuery,
     ) -> Result<Page<SessionRow>, ListError> {
-        let workspace = workspace.to_owned();
+        let realm = realm.clone();
         self.0
             .read(move |connection| {
                 let words: Vec<&str> = query
@@ -49,12 +49,14 @@ impl Sessions<'_> {
                     base: "sessions",
                     // The words are fixed and none contains another.
                     condition: "workspace_id = :workspace
+                        AND (:environment IS NULL OR environment_id = :environment)
                         AND (:agent IS NULL OR agent_id = :agent)
                         AND (:version IS NULL OR agent_version = :version)
                         AND (:archived OR archived_at IS NULL)
                         AND (:statuses = '' OR instr(:statuses, status) > 0)",
                     values: named_params! {
-                        ":workspace": workspace,
+                        ":workspace": realm.workspace(),
+                        ":environment": realm.environment(),
                         ":agent": query.agent_id,
                         ":version": query.agent_version,
                         ":archived": query.include_archived,

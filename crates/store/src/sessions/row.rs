@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
+use crate::Realm;
 use crate::time::Micros;
 
 /// One session.
@@ -118,13 +119,15 @@ pub(super) const SELECT: &str =
 
 pub(super) fn get(
     connection: &Connection,
-    workspace: &str,
+    realm: &Realm,
     id: &str,
 ) -> rusqlite::Result<Option<SessionRow>> {
-    let sql = format!("{SELECT} WHERE workspace_id = ?1 AND id = ?2");
+    let sql = format!(
+        "{SELECT} WHERE workspace_id = ?1 AND id = ?2 AND (?3 IS NULL OR environment_id = ?3)"
+    );
     connection
         .prepare_cached(&sql)?
-        .query_row([workspace, id], parse)
+        .query_row(params![realm.workspace(), id, realm.environment()], parse)
         .optional()
 }
 

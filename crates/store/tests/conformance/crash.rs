@@ -38,7 +38,7 @@ async fn commit_without_end(store: Arc<Store>, session: &'static str) {
         let id = format!("{session}-{}-{number}", std::process::id());
         store
             .events()
-            .enqueue(WS, session, vec![queued(&id)])
+            .enqueue(&MINE, session, vec![queued(&id)])
             .await
             .unwrap();
         say(&format!("ACK {session} 0 {id}\n"));

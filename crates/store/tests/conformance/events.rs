@@ -12,7 +12,7 @@ async fn queued_events_get_numbers_when_they_are_processed() {
     let fence = bed.claim("s").await;
     let events = bed.store.events();
     events
-        .enqueue(WS, "s", vec![queued("a"), queued("b")])
+        .enqueue(&MINE, "s", vec![queued("a"), queued("b")])
         .await
         .unwrap();
     assert_eq!(events.last_seq("s").await.unwrap(), 0);
@@ -40,7 +40,7 @@ async fn a_refused_commit_keeps_nothing() {
     let bed = Bed::with_session("s").await;
     let fence = bed.claim("s").await;
     let events = bed.store.events();
-    events.enqueue(WS, "s", vec![queued("a")]).await.unwrap();
+    events.enqueue(&MINE, "s", vec![queued("a")]).await.unwrap();
     let writes = vec![
         process("a"),
         append("x"),
@@ -58,7 +58,7 @@ async fn a_refused_commit_keeps_nothing() {
     assert_eq!(
         bed.store
             .sessions()
-            .get(WS, "s")
+            .get(&MINE, "s")
             .await
             .unwrap()
             .unwrap()
@@ -139,7 +139,7 @@ async fn a_commit_changes_the_session_with_its_events() {
         },
     ];
     bed.store.events().commit("s", fence, writes).await.unwrap();
-    let row = bed.store.sessions().get(WS, "s").await.unwrap().unwrap();
+    let row = bed.store.sessions().get(&MINE, "s").await.unwrap().unwrap();
     assert!(row.attention);
     assert_eq!(
         (
@@ -155,7 +155,7 @@ async fn a_commit_changes_the_session_with_its_events() {
         .commit("s", fence, vec![Write::Archive { at: at(62) }])
         .await
         .unwrap();
-    let row = bed.store.sessions().get(WS, "s").await.unwrap().unwrap();
+    let row = bed.store.sessions().get(&MINE, "s").await.unwrap().unwrap();
     assert_eq!(
         (row.status, row.attention, row.archived_at),
         (Status::Terminated, false, Some(at(62)))
@@ -170,8 +170,8 @@ async fn a_full_queue_refuses_whole_requests_until_it_is_worked_off() {
     let many = (0..QUEUE_LIMIT)
         .map(|number| queued(&format!("q{number}")))
         .collect();
-    events.enqueue(WS, "s", many).await.unwrap();
-    let more = events.enqueue(WS, "s", vec![queued("more")]).await;
+    events.enqueue(&MINE, "s", many).await.unwrap();
+    let more = events.enqueue(&MINE, "s", vec![queued("more")]).await;
     assert!(matches!(
         more,
         Err(EnqueueError::TooMany { limit: QUEUE_LIMIT })
@@ -181,10 +181,13 @@ async fn a_full_queue_refuses_whole_requests_until_it_is_worked_off() {
         .await
         .unwrap();
     let two = events
-        .enqueue(WS, "s", vec![queued("one"), queued("two")])
+        .enqueue(&MINE, "s", vec![queued("one"), queued("two")])
         .await;
     assert!(matches!(two, Err(EnqueueError::TooMany { .. })));
-    events.enqueue(WS, "s", vec![queued("one")]).await.unwrap();
+    events
+        .enqueue(&MINE, "s", vec![queued("one")])
+        .await
+        .unwrap();
     assert_eq!(events.queued("s").await.unwrap().len(), QUEUE_LIMIT);
 }
 
@@ -198,13 +201,13 @@ async fn a_duplicate_id_is_refused_even_across_sessions() {
         .unwrap();
     bed.store
         .events()
-        .enqueue(WS, "s", vec![queued("a")])
+        .enqueue(&MINE, "s", vec![queued("a")])
         .await
         .unwrap();
     let again = bed
         .store
         .events()
-        .enqueue(WS, "t", vec![queued("b"), queued("a")])
+        .enqueue(&MINE, "t", vec![queued("b"), queued("a")])
         .await;
     assert!(matches!(again, Err(EnqueueError::Duplicate)));
     assert!(bed.store.events().queued("t").await.unwrap().is_empty());
@@ -220,7 +223,7 @@ async fn an_event_is_found_by_its_id_within_its_session() {
         .unwrap();
     let fence = bed.claim("s").await;
     let events = bed.store.events();
-    events.enqueue(WS, "s", vec![queued("a")]).await.unwrap();
+    events.enqueue(&MINE, "s", vec![queued("a")]).await.unwrap();
     events.commit("s", fence, vec![append("x")]).await.unwrap();
     assert!(
         matches!(events.find("s", "a").await.unwrap(), Some(Listed::Queued(event)) if event.id == "a")
@@ -256,7 +259,7 @@ async fn bodies_come_back_byte_for_byte() {
     let page = bed
         .store
         .events()
-        .list(WS, "s", EventQuery::default())
+        .list(&MINE, "s", EventQuery::default())
         .await
         .unwrap()
         .unwrap();

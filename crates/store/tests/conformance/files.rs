@@ -32,8 +32,8 @@ async fn bed() -> Bed {
     bed
 }
 
-async fn listed(bed: &Bed, workspace: &str, query: FileQuery) -> Vec<String> {
-    let page = bed.store.files().list(workspace, query).await.unwrap();
+async fn listed(bed: &Bed, realm: &Realm, query: FileQuery) -> Vec<String> {
+    let page = bed.store.files().list(realm, query).await.unwrap();
     page.rows.into_iter().map(|row| row.id).collect()
 }
 
@@ -41,14 +41,13 @@ async fn listed(bed: &Bed, workspace: &str, query: FileQuery) -> Vec<String> {
 async fn a_file_comes_back_as_it_was_and_to_its_workspace_alone() {
     let bed = bed().await;
     let files = bed.store.files();
-    assert_eq!(files.get(WS, "a").await.unwrap(), Some(file("a", "s", 1)));
-    assert_eq!(files.get(OTHER_WS, "a").await.unwrap(), None);
-    assert!(!files.delete(OTHER_WS, "a").await.unwrap());
-    assert!(
-        listed(&bed, OTHER_WS, FileQuery::default())
-            .await
-            .is_empty()
+    assert_eq!(
+        files.get(&MINE, "a").await.unwrap(),
+        Some(file("a", "s", 1))
     );
+    assert_eq!(files.get(&THEIRS, "a").await.unwrap(), None);
+    assert!(!files.delete(&THEIRS, "a").await.unwrap());
+    assert!(listed(&bed, &THEIRS, FileQuery::default()).await.is_empty());
     let twice = files.insert(file("a", "s", 1)).await;
     assert!(matches!(twice, Err(InsertFileError::Duplicate)));
     let gone = files.insert(file("d", "nobody", 1)).await;
@@ -63,23 +62,23 @@ async fn files_are_listed_newest_first_by_session_and_by_id() {
         ..FileQuery::default()
     };
     assert_eq!(
-        listed(&bed, WS, FileQuery::default()).await,
+        listed(&bed, &MINE, FileQuery::default()).await,
         ["c", "b", "a"]
     );
-    assert_eq!(listed(&bed, WS, of("s")).await, ["c", "a"]);
+    assert_eq!(listed(&bed, &MINE, of("s")).await, ["c", "a"]);
     let ids = FileQuery {
         ids: Some(vec!["b".to_owned(), "x".to_owned()]),
         ..FileQuery::default()
     };
-    assert_eq!(listed(&bed, WS, ids).await, ["b"]);
+    assert_eq!(listed(&bed, &MINE, ids).await, ["b"]);
     let mut ids = bed.store.files().of_session("s").await.unwrap();
     ids.sort();
     assert_eq!(ids, ["a", "c"]);
     let mut query = of("s");
     query.page.limit = 1;
-    let first = bed.store.files().list(WS, query.clone()).await.unwrap();
+    let first = bed.store.files().list(&MINE, query.clone()).await.unwrap();
     query.page.cursor = first.next;
-    let second = bed.store.files().list(WS, query).await.unwrap();
+    let second = bed.store.files().list(&MINE, query).await.unwrap();
     assert_eq!((second.rows[0].id.as_str(), second.next), ("a", None));
 }
 
@@ -87,10 +86,10 @@ async fn files_are_listed_newest_first_by_session_and_by_id() {
 async fn a_deleted_file_or_session_leaves_no_file() {
     let bed = bed().await;
     let files = bed.store.files();
-    assert!(files.delete(WS, "a").await.unwrap());
-    assert!(!files.delete(WS, "a").await.unwrap());
-    bed.store.sessions().delete(WS, "s").await.unwrap();
-    assert_eq!(listed(&bed, WS, FileQuery::default()).await, ["b"]);
+    assert!(files.delete(&MINE, "a").await.unwrap());
+    assert!(!files.delete(&MINE, "a").await.unwrap());
+    bed.store.sessions().delete(&MINE, "s").await.unwrap();
+    assert_eq!(listed(&bed, &MINE, FileQuery::default()).await, ["b"]);
     let asked = ["a", "b", "c"].map(str::to_owned).to_vec();
     let mut absent = files.absent(asked).await.unwrap();
     absent.sort();

@@ -1,14 +1,20 @@
 //! A store in a directory of its own, and short ways to fill it.
 
+use std::sync::LazyLock;
+
 use chrono::{DateTime, Utc};
 use store::{
-    DEFAULT_WORKSPACE, Fence, Keep, NewAgent, NewEnvironment, NewEvent, Queued, SessionRow, Status,
-    Store, Write,
+    DEFAULT_WORKSPACE, Fence, Keep, NewAgent, NewEnvironment, NewEvent, Queued, Realm, SessionRow,
+    Status, Store, Write,
 };
 use tempfile::TempDir;
 
 pub const WS: &str = DEFAULT_WORKSPACE;
 pub const OTHER_WS: &str = "wrkspc_other";
+/// All of one's own workspace.
+pub static MINE: LazyLock<Realm> = LazyLock::new(|| Realm::of(WS));
+/// All of somebody else's.
+pub static THEIRS: LazyLock<Realm> = LazyLock::new(|| Realm::of(OTHER_WS));
 
 /// A store with an agent `agent_1` and an environment `env_1`.
 pub struct Bed {

@@ -55,7 +55,7 @@ async fn bed() -> Bed {
     }
     bed.store
         .events()
-        .enqueue(WS, "s", vec![queued("waits")])
+        .enqueue(&MINE, "s", vec![queued("waits")])
         .await
         .unwrap();
     bed
@@ -128,7 +128,7 @@ async fn a_fork_has_the_log_up_to_the_point_under_new_ids() {
     );
     let totals = bed.store.usage().totals("f").await.unwrap();
     assert_eq!(totals, Totals::default());
-    let row = bed.store.sessions().get(WS, "f").await.unwrap();
+    let row = bed.store.sessions().get(&MINE, "f").await.unwrap();
     assert_eq!(row, Some(session("f")));
 }
 
@@ -169,7 +169,7 @@ async fn two_forks_and_their_origin_go_on_apart() {
         assert!(third.iter().all(|row| row.snapshot.id != "third"));
         assert!(!bed.store.transcripts().contains(other, "9").await.unwrap());
     }
-    bed.store.sessions().delete(WS, "s").await.unwrap();
+    bed.store.sessions().delete(&MINE, "s").await.unwrap();
     assert_eq!(bed.log("g").await.len(), 2);
     assert_eq!(bed.store.snapshots().list("g").await.unwrap().len(), 1);
 }
@@ -209,10 +209,10 @@ async fn a_refused_fork_leaves_nothing() {
     let taken = bed.store.sessions().fork(fork(2), || "e4".to_owned()).await;
     let duplicate = ForkError::Create(CreateSessionError::Duplicate);
     assert_eq!(taken.unwrap_err().to_string(), duplicate.to_string());
-    assert_eq!(bed.store.sessions().get(WS, "f").await.unwrap(), None);
+    assert_eq!(bed.store.sessions().get(&MINE, "f").await.unwrap(), None);
     bed.store
         .environments()
-        .archive(WS, "env_1", at(70))
+        .archive(&MINE, "env_1", at(70))
         .await
         .unwrap();
     let refused = carry_out(&bed, fork(2)).await;

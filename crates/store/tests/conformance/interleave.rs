@@ -91,7 +91,7 @@ async fn take(bed: &Bed, fence: Fence, model: &mut Model, step: Step) {
         Step::Enqueue(count) => {
             let ids: Vec<String> = (0..count).map(|_| model.fresh()).collect();
             events
-                .enqueue(WS, "s", ids.iter().map(|id| queued(id)).collect())
+                .enqueue(&MINE, "s", ids.iter().map(|id| queued(id)).collect())
                 .await
                 .unwrap();
             model.waiting.extend(ids);
@@ -153,7 +153,7 @@ async fn turn(bed: &Bed, model: &mut Model) {
         let page = bed
             .store
             .events()
-            .list(WS, "s", query)
+            .list(&MINE, "s", query)
             .await
             .unwrap()
             .unwrap();

@@ -24,7 +24,7 @@ async fn agents_come_newest_first_even_with_equal_dates_and_while_new_ones_are_m
             page: page(2, cursor),
             ..AgentQuery::default()
         };
-        let page = bed.store.agents().list(WS, query).await.unwrap();
+        let page = bed.store.agents().list(&MINE, query).await.unwrap();
         ids.extend(page.rows.into_iter().map(|row| row.id));
         cursor = page.next;
         if cursor.is_none() {
@@ -55,7 +55,7 @@ async fn agents_are_filtered_by_date_and_archive() {
     }
     bed.store
         .agents()
-        .archive(WS, "agent_3", at(9))
+        .archive(&MINE, "agent_3", at(9))
         .await
         .unwrap();
     let list = async |created, include_archived| {
@@ -64,7 +64,7 @@ async fn agents_are_filtered_by_date_and_archive() {
             include_archived,
             page: page(20, None),
         };
-        let page = bed.store.agents().list(WS, query).await.unwrap();
+        let page = bed.store.agents().list(&MINE, query).await.unwrap();
         page.rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
     };
     let between = TimeRange {
@@ -91,7 +91,7 @@ async fn versions_and_environments_page_to_the_end() {
     for number in 2..=5 {
         bed.store
             .agents()
-            .add_version(WS, "agent_1", None, "{}".to_owned(), at(number))
+            .add_version(&MINE, "agent_1", None, "{}".to_owned(), at(number))
             .await
             .unwrap();
         bed.store
@@ -105,7 +105,7 @@ async fn versions_and_environments_page_to_the_end() {
         let page = bed
             .store
             .agents()
-            .versions(WS, "agent_1", page(2, cursor))
+            .versions(&MINE, "agent_1", page(2, cursor))
             .await
             .unwrap()
             .unwrap();
@@ -120,7 +120,7 @@ async fn versions_and_environments_page_to_the_end() {
         page: page(3, None),
         ..EnvironmentQuery::default()
     };
-    let first = bed.store.environments().list(WS, query).await.unwrap();
+    let first = bed.store.environments().list(&MINE, query).await.unwrap();
     assert_eq!(
         first
             .rows
@@ -133,7 +133,7 @@ async fn versions_and_environments_page_to_the_end() {
         page: page(3, first.next),
         ..EnvironmentQuery::default()
     };
-    let second = bed.store.environments().list(WS, query).await.unwrap();
+    let second = bed.store.environments().list(&MINE, query).await.unwrap();
     assert_eq!((second.rows.len(), second.next), (2, None));
 }
 
@@ -143,7 +143,7 @@ async fn sessions(bed: &Bed, order: Order, limit: u32, cursor: Option<String>) -
         page: page(limit, cursor),
         ..SessionQuery::default()
     };
-    bed.store.sessions().list(WS, query).await.unwrap()
+    bed.store.sessions().list(&MINE, query).await.unwrap()
 }
 
 fn ids(page: &Page<SessionRow>) -> Vec<&str> {
@@ -189,7 +189,7 @@ async fn a_page_emptied_by_deletion_leads_back() {
     let bed = bed_with_five_sessions().await;
     let first = sessions(&bed, Order::Asc, 3, None).await;
     for id in ["s4", "s5"] {
-        bed.store.sessions().delete(WS, id).await.unwrap();
+        bed.store.sessions().delete(&MINE, id).await.unwrap();
     }
     let second = sessions(&bed, Order::Asc, 3, first.next).await;
     assert_eq!((ids(&second), &second.next), (vec![], &None));
@@ -207,7 +207,7 @@ async fn sessions_are_filtered() {
         .unwrap();
     bed.store
         .agents()
-        .add_version(WS, "agent_2", None, "{}".to_owned(), at(2))
+        .add_version(&MINE, "agent_2", None, "{}".to_owned(), at(2))
         .await
         .unwrap();
     for (id, agent_version) in [("t1", 1), ("t2", 2)] {
@@ -221,7 +221,7 @@ async fn sessions_are_filtered() {
     }
     bed.store
         .sessions()
-        .archive(WS, "s1", at(50))
+        .archive(&MINE, "s1", at(50))
         .await
         .unwrap();
     let list = async |query: SessionQuery| {
@@ -229,7 +229,7 @@ async fn sessions_are_filtered() {
             order: Order::Asc,
             ..query
         };
-        let page = bed.store.sessions().list(WS, query).await.unwrap();
+        let page = bed.store.sessions().list(&MINE, query).await.unwrap();
         page.rows.into_iter().map(|row| row.id).collect::<Vec<_>>()
     };
     let all = SessionQuery::default;
@@ -285,7 +285,7 @@ async fn a_cursor_is_refused_by_another_list_or_order() {
         page: page(2, cursor.clone()),
         ..AgentQuery::default()
     };
-    let other = bed.store.agents().list(WS, other).await;
+    let other = bed.store.agents().list(&MINE, other).await;
     assert!(matches!(
         other,
         Err(ListError::Cursor(CursorError::OtherList))
@@ -295,7 +295,7 @@ async fn a_cursor_is_refused_by_another_list_or_order() {
         page: page(2, cursor),
         ..SessionQuery::default()
     };
-    let turned = bed.store.sessions().list(WS, query(cursor)).await;
+    let turned = bed.store.sessions().list(&MINE, query(cursor)).await;
     assert!(matches!(
         turned,
         Err(ListError::Cursor(CursorError::OtherOrder))
@@ -303,7 +303,7 @@ async fn a_cursor_is_refused_by_another_list_or_order() {
     let nonsense = bed
         .store
         .sessions()
-        .list(WS, query(Some("x".to_owned())))
+        .list(&MINE, query(Some("x".to_owned())))
         .await;
     assert!(matches!(
         nonsense,
@@ -317,7 +317,7 @@ async fn events_are_listed_by_number_with_queued_ones_last_or_newest_first() {
     let fence = bed.claim("s").await;
     let events = bed.store.events();
     events
-        .enqueue(WS, "s", vec![queued("q1"), queued("q2"), queued("q3")])
+        .enqueue(&MINE, "s", vec![queued("q1"), queued("q2"), queued("q3")])
         .await
         .unwrap();
     events
@@ -325,7 +325,7 @@ async fn events_are_listed_by_number_with_queued_ones_last_or_newest_first() {
         .await
         .unwrap();
     let list = async |query: EventQuery| {
-        let page = events.list(WS, "s", query).await.unwrap().unwrap();
+        let page = events.list(&MINE, "s", query).await.unwrap().unwrap();
         page.rows
             .iter()
             .map(|row| row.id().to_owned())
@@ -359,5 +359,5 @@ async fn events_are_listed_by_number_with_queued_ones_last_or_newest_first() {
         ..TimeRange::default()
     };
     assert!(list(EventQuery { processed, ..all() }).await.is_empty());
-    assert!(events.list(WS, "absent", all()).await.unwrap().is_none());
+    assert!(events.list(&MINE, "absent", all()).await.unwrap().is_none());
 }

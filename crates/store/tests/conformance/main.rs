@@ -16,3 +16,4 @@ mod records;
 mod retention;
 mod sessions;
 mod snapshots;
+mod tenants;

@@ -154,11 +154,17 @@ async fn a_database_of_the_first_schema_is_brought_up_with_its_rows() {
              INSERT INTO transcripts VALUES (1, 's', '', 'u', 'line');
              INSERT INTO model_calls VALUES (1, 'm', 's', 'wrkspc_default', 'x', 5, 200, 1, 1, 1, 2, 3, 4, 5, 6, NULL, NULL);
              INSERT INTO model_calls VALUES (2, 'n', 's', 'wrkspc_default', 'x', 5, 200, 1, 1, 1, 2, 3, 4, 5, NULL, 'cut', NULL);
+             INSERT INTO keys VALUES ('apikey_1', 'wrkspc_default', zeroblob(32), 'hostel_ab', 3);
              PRAGMA application_id = 0x686f7374; PRAGMA user_version = 1;",
         )
         .unwrap();
     drop(connection);
     let store = Store::open(dir.path()).unwrap();
+    let [key] = &*store.keys().candidates(&[0; 32]).await.unwrap() else {
+        panic!("the key of before is gone");
+    };
+    assert_eq!((key.scope.as_str(), key.created_at), ("admin", at(3)));
+    assert_eq!((key.workspace_id.as_str(), key.expires_at), (WS, None));
     let lines = store.transcripts().load("s").await.unwrap();
     assert_eq!(lines, [(String::new(), vec!["line".to_owned()])]);
     let day = store
@@ -174,13 +180,13 @@ async fn a_database_of_the_first_schema_is_brought_up_with_its_rows() {
     };
     store
         .environments()
-        .update(WS, "env_1", None, "{}".to_owned(), keep, at(8))
+        .update(&MINE, "env_1", None, "{}".to_owned(), keep, at(8))
         .await
         .unwrap();
     let sessions = store.sessions();
     assert!(sessions.expired(at(9), 10).await.unwrap().is_empty());
     assert_eq!(
         sessions.expired(at(10), 10).await.unwrap(),
-        [(WS.to_owned(), "over".to_owned())]
+        [(MINE.clone(), "over".to_owned())]
     );
 }

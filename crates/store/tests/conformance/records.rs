@@ -5,51 +5,33 @@ use store::*;
 use crate::fixture::*;
 
 #[tokio::test]
-async fn a_key_is_found_by_its_hash_only() {
-    let bed = Bed::new().await;
-    assert!(!bed.store.keys().any().await.unwrap());
-    let key = KeyRow {
-        id: "apikey_1".to_owned(),
-        workspace_id: WS.to_owned(),
-        sha256: [7; 32],
-        hint: "sk-…abc".to_owned(),
-        created_at: at(5),
-    };
-    bed.store.keys().insert(key.clone()).await.unwrap();
-    let again = KeyRow {
-        id: "apikey_2".to_owned(),
-        ..key.clone()
-    };
-    bed.store.keys().insert(again).await.unwrap();
-    assert!(bed.store.keys().any().await.unwrap());
-    assert_eq!(
-        bed.store.keys().find_by_hash(&[7; 32]).await.unwrap(),
-        Some(key)
-    );
-    assert_eq!(bed.store.keys().find_by_hash(&[8; 32]).await.unwrap(), None);
-}
-
-#[tokio::test]
 async fn agent_versions_are_immutable_and_counted() {
     let bed = Bed::new().await;
     let agents = bed.store.agents();
     let second = agents
-        .add_version(WS, "agent_1", Some(1), "{\"v\":2}".to_owned(), at(9))
+        .add_version(&MINE, "agent_1", Some(1), "{\"v\":2}".to_owned(), at(9))
         .await
         .unwrap();
     assert_eq!(
         (second.version, second.created_at, second.updated_at),
         (2, at(1), at(9))
     );
-    let first = agents.get(WS, "agent_1", Some(1)).await.unwrap().unwrap();
+    let first = agents
+        .get(&MINE, "agent_1", Some(1))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(
         (first.version, first.body.as_str()),
         (1, r#"{"name":"agent_1"}"#)
     );
-    assert_eq!(agents.get(WS, "agent_1", None).await.unwrap(), Some(second));
-    assert_eq!(agents.get(WS, "agent_1", Some(3)).await.unwrap(), None);
+    assert_eq!(
+        agents.get(&MINE, "agent_1", None).await.unwrap(),
+        Some(second)
+    );
+    assert_eq!(agents.get(&MINE, "agent_1", Some(3)).await.unwrap(), None);
     let versions = agents
-        .versions(WS, "agent_1", PageQuery::default())
+        .versions(&MINE, "agent_1", PageQuery::default())
         .await
         .unwrap()
         .unwrap();
@@ -67,14 +49,14 @@ async fn agent_versions_are_immutable_and_counted() {
 async fn a_version_on_a_stale_base_is_refused() {
     let bed = Bed::new().await;
     let agents = bed.store.agents();
-    let add = |expected| agents.add_version(WS, "agent_1", expected, "{}".to_owned(), at(9));
+    let add = |expected| agents.add_version(&MINE, "agent_1", expected, "{}".to_owned(), at(9));
     assert_eq!(add(None).await.unwrap().version, 2);
     assert!(matches!(
         add(Some(1)).await,
         Err(AddVersionError::VersionMismatch { current: 2 })
     ));
     let absent = agents
-        .add_version(WS, "agent_9", None, "{}".to_owned(), at(9))
+        .add_version(&MINE, "agent_9", None, "{}".to_owned(), at(9))
         .await;
     assert!(matches!(absent, Err(AddVersionError::NotFound)));
 }
@@ -83,7 +65,7 @@ async fn a_version_on_a_stale_base_is_refused() {
 async fn of_concurrent_versions_on_one_base_exactly_one_wins() {
     let bed = Bed::new().await;
     let agents = bed.store.agents();
-    let add = || agents.add_version(WS, "agent_1", Some(1), "{}".to_owned(), at(9));
+    let add = || agents.add_version(&MINE, "agent_1", Some(1), "{}".to_owned(), at(9));
     let (a, b, c) = tokio::join!(add(), add(), add());
     assert_eq!(
         [a.is_ok(), b.is_ok(), c.is_ok()]
@@ -99,23 +81,23 @@ async fn archiving_is_idempotent_and_ends_changes() {
     let bed = Bed::new().await;
     let agents = bed.store.agents();
     agents
-        .archive(WS, "agent_1", at(20))
+        .archive(&MINE, "agent_1", at(20))
         .await
         .unwrap()
         .unwrap();
     let again = agents
-        .archive(WS, "agent_1", at(30))
+        .archive(&MINE, "agent_1", at(30))
         .await
         .unwrap()
         .unwrap();
     assert_eq!(again.archived_at, Some(at(20)));
     let update = agents
-        .add_version(WS, "agent_1", None, "{}".to_owned(), at(40))
+        .add_version(&MINE, "agent_1", None, "{}".to_owned(), at(40))
         .await;
     assert!(matches!(update, Err(AddVersionError::Archived)));
     assert!(
         agents
-            .archive(WS, "agent_9", at(20))
+            .archive(&MINE, "agent_9", at(20))
             .await
             .unwrap()
             .is_none()
@@ -123,18 +105,25 @@ async fn archiving_is_idempotent_and_ends_changes() {
 
     let environments = bed.store.environments();
     environments
-        .archive(WS, "env_1", at(20))
+        .archive(&MINE, "env_1", at(20))
         .await
         .unwrap()
         .unwrap();
     let again = environments
-        .archive(WS, "env_1", at(30))
+        .archive(&MINE, "env_1", at(30))
         .await
         .unwrap()
         .unwrap();
     assert_eq!(again.archived_at, Some(at(20)));
     let update = environments
-        .update(WS, "env_1", None, "{}".to_owned(), Keep::default(), at(40))
+        .update(
+            &MINE,
+            "env_1",
+            None,
+            "{}".to_owned(),
+            Keep::default(),
+            at(40),
+        )
         .await;
     assert!(matches!(update, Err(UpdateEnvironmentError::Archived)));
 }
@@ -158,7 +147,7 @@ async fn an_environment_update_on_a_stale_revision_is_refused() {
     let environments = bed.store.environments();
     let row = environments
         .update(
-            WS,
+            &MINE,
             "env_1",
             Some(1),
             "{\"a\":1}".to_owned(),
@@ -173,7 +162,7 @@ async fn an_environment_update_on_a_stale_revision_is_refused() {
     );
     let stale = environments
         .update(
-            WS,
+            &MINE,
             "env_1",
             Some(1),
             "{}".to_owned(),
@@ -186,7 +175,14 @@ async fn an_environment_update_on_a_stale_revision_is_refused() {
         Err(UpdateEnvironmentError::RevisionMismatch { current: 2 })
     ));
     let absent = environments
-        .update(WS, "env_9", None, "{}".to_owned(), Keep::default(), at(8))
+        .update(
+            &MINE,
+            "env_9",
+            None,
+            "{}".to_owned(),
+            Keep::default(),
+            at(8),
+        )
         .await;
     assert!(matches!(absent, Err(UpdateEnvironmentError::NotFound)));
 }
@@ -195,15 +191,15 @@ async fn an_environment_update_on_a_stale_revision_is_refused() {
 async fn an_environment_is_deleted_only_when_no_session_refers_to_it() {
     let bed = Bed::with_session("sesn_1").await;
     let environments = bed.store.environments();
-    let used = environments.delete(WS, "env_1").await;
+    let used = environments.delete(&MINE, "env_1").await;
     assert!(matches!(
         used,
         Err(DeleteEnvironmentError::InUse { sessions: 1 })
     ));
-    bed.store.sessions().delete(WS, "sesn_1").await.unwrap();
-    environments.delete(WS, "env_1").await.unwrap();
+    bed.store.sessions().delete(&MINE, "sesn_1").await.unwrap();
+    environments.delete(&MINE, "env_1").await.unwrap();
     assert!(matches!(
-        environments.delete(WS, "env_1").await,
+        environments.delete(&MINE, "env_1").await,
         Err(DeleteEnvironmentError::NotFound)
     ));
 }
@@ -218,21 +214,21 @@ async fn the_records_of_another_workspace_look_absent() {
     );
     assert!(
         agents
-            .get(OTHER_WS, "agent_1", None)
+            .get(&THEIRS, "agent_1", None)
             .await
             .unwrap()
             .is_none()
     );
     assert!(
         agents
-            .archive(OTHER_WS, "agent_1", at(9))
+            .archive(&THEIRS, "agent_1", at(9))
             .await
             .unwrap()
             .is_none()
     );
     assert!(
         agents
-            .list(OTHER_WS, AgentQuery::default())
+            .list(&THEIRS, AgentQuery::default())
             .await
             .unwrap()
             .rows
@@ -240,26 +236,26 @@ async fn the_records_of_another_workspace_look_absent() {
     );
     assert!(
         agents
-            .versions(OTHER_WS, "agent_1", PageQuery::default())
+            .versions(&THEIRS, "agent_1", PageQuery::default())
             .await
             .unwrap()
             .is_none()
     );
     let version = agents
-        .add_version(OTHER_WS, "agent_1", None, "{}".to_owned(), at(9))
+        .add_version(&THEIRS, "agent_1", None, "{}".to_owned(), at(9))
         .await;
     assert!(matches!(version, Err(AddVersionError::NotFound)));
-    assert!(environments.get(OTHER_WS, "env_1").await.unwrap().is_none());
+    assert!(environments.get(&THEIRS, "env_1").await.unwrap().is_none());
     assert!(
         environments
-            .archive(OTHER_WS, "env_1", at(9))
+            .archive(&THEIRS, "env_1", at(9))
             .await
             .unwrap()
             .is_none()
     );
     assert!(
         environments
-            .list(OTHER_WS, EnvironmentQuery::default())
+            .list(&THEIRS, EnvironmentQuery::default())
             .await
             .unwrap()
             .rows
@@ -267,7 +263,7 @@ async fn the_records_of_another_workspace_look_absent() {
     );
     let update = environments
         .update(
-            OTHER_WS,
+            &THEIRS,
             "env_1",
             None,
             "{}".to_owned(),
@@ -276,48 +272,48 @@ async fn the_records_of_another_workspace_look_absent() {
         )
         .await;
     assert!(matches!(update, Err(UpdateEnvironmentError::NotFound)));
-    let delete = environments.delete(OTHER_WS, "env_1").await;
+    let delete = environments.delete(&THEIRS, "env_1").await;
     assert!(matches!(delete, Err(DeleteEnvironmentError::NotFound)));
-    assert!(sessions.get(OTHER_WS, "sesn_1").await.unwrap().is_none());
+    assert!(sessions.get(&THEIRS, "sesn_1").await.unwrap().is_none());
     assert!(
         sessions
-            .archive(OTHER_WS, "sesn_1", at(9))
+            .archive(&THEIRS, "sesn_1", at(9))
             .await
             .unwrap()
             .is_none()
     );
     assert!(
         sessions
-            .update(OTHER_WS, "sesn_1", SessionUpdate::default(), at(9))
+            .update(&THEIRS, "sesn_1", SessionUpdate::default(), at(9))
             .await
             .unwrap()
             .is_none()
     );
     assert!(
         sessions
-            .list(OTHER_WS, SessionQuery::default())
+            .list(&THEIRS, SessionQuery::default())
             .await
             .unwrap()
             .rows
             .is_empty()
     );
-    assert!(!sessions.delete(OTHER_WS, "sesn_1").await.unwrap());
+    assert!(!sessions.delete(&THEIRS, "sesn_1").await.unwrap());
     let enqueue = bed
         .store
         .events()
-        .enqueue(OTHER_WS, "sesn_1", vec![queued("a")])
+        .enqueue(&THEIRS, "sesn_1", vec![queued("a")])
         .await;
     assert!(matches!(enqueue, Err(EnqueueError::NotFound)));
     let list = bed
         .store
         .events()
-        .list(OTHER_WS, "sesn_1", EventQuery::default())
+        .list(&THEIRS, "sesn_1", EventQuery::default())
         .await
         .unwrap();
     assert!(list.is_none());
     assert!(
         sessions
-            .get(WS, "sesn_1")
+            .get(&MINE, "sesn_1")
             .await
             .unwrap()
             .unwrap()
@@ -433,7 +429,7 @@ async fn daily_sums_are_kept_apart_and_outlive_their_session() {
         assert_eq!(spent(WS, Some("agent_1"), 2 * DAY).await, (1, 10, 0));
         assert_eq!(spent(WS, Some("agent_2"), 2 * DAY).await, (2, 100, 1));
         assert_eq!(spent(OTHER_WS, None, 0).await, (0, 0, 0));
-        bed.store.sessions().delete(WS, "sesn_2").await.unwrap();
+        bed.store.sessions().delete(&MINE, "sesn_2").await.unwrap();
     }
     let totals = usage.spent_since(WS, Some("agent_2"), at(0)).await.unwrap();
     assert_eq!(
@@ -476,7 +472,7 @@ async fn a_call_is_settled_in_its_row_and_in_the_sum_of_its_day() {
         })
         .await
         .unwrap();
-    bed.store.sessions().delete(WS, "sesn_1").await.unwrap();
+    bed.store.sessions().delete(&MINE, "sesn_1").await.unwrap();
     usage
         .settle(call("b", None), "agent_1", Some(100))
         .await

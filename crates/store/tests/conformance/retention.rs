@@ -15,7 +15,7 @@ async fn keep(bed: &Bed, sessions: Option<u64>, snapshots: Option<u64>, files: O
     };
     let environments = bed.store.environments();
     environments
-        .update(WS, "env_1", None, "{}".to_owned(), keep, at(2))
+        .update(&MINE, "env_1", None, "{}".to_owned(), keep, at(2))
         .await
         .unwrap();
 }
@@ -49,14 +49,17 @@ async fn a_session_expires_after_its_end_and_never_before() {
     commit(over(at(100))).await;
     // Its end is the first one, whatever comes later.
     commit(over(at(150))).await;
-    sessions.archive(WS, "terminated", at(180)).await.unwrap();
-    sessions.archive(WS, "archived", at(200)).await.unwrap();
+    sessions
+        .archive(&MINE, "terminated", at(180))
+        .await
+        .unwrap();
+    sessions.archive(&MINE, "archived", at(200)).await.unwrap();
     assert!(expired(&bed, i64::MAX / 4).await.is_empty());
     keep(&bed, Some(50), None, None).await;
     assert!(expired(&bed, 149).await.is_empty());
     assert_eq!(expired(&bed, 150).await, ["terminated"]);
     let all = sessions.expired(at(250), 10).await.unwrap();
-    assert!(all.iter().all(|(workspace, _)| workspace == WS));
+    assert!(all.iter().all(|(realm, _)| *realm == *MINE));
     assert_eq!(
         expired(&bed, i64::MAX / 4).await,
         ["archived", "terminated"]
@@ -72,14 +75,18 @@ async fn a_session_expires_after_its_end_and_never_before() {
 #[tokio::test]
 async fn an_endless_retention_does_not_overflow() {
     let bed = Bed::with_session("s").await;
-    bed.store.sessions().archive(WS, "s", at(9)).await.unwrap();
+    bed.store
+        .sessions()
+        .archive(&MINE, "s", at(9))
+        .await
+        .unwrap();
     let keep = Keep {
         sessions: Some(Duration::MAX),
         ..Keep::default()
     };
     let environments = bed.store.environments();
     environments
-        .update(WS, "env_1", None, "{}".to_owned(), keep, at(2))
+        .update(&MINE, "env_1", None, "{}".to_owned(), keep, at(2))
         .await
         .unwrap();
     assert!(expired(&bed, 1_000_000).await.is_empty());

@@ -19,7 +19,7 @@ async fn a_session_comes_back_as_it_was_made() {
         .await
         .unwrap();
     assert_eq!(
-        bed.store.sessions().get(WS, "sesn_1").await.unwrap(),
+        bed.store.sessions().get(&MINE, "sesn_1").await.unwrap(),
         Some(row)
     );
     let waiting = bed.store.events().queued("sesn_1").await.unwrap();
@@ -48,7 +48,7 @@ async fn a_session_whose_first_events_are_refused_does_not_exist() {
         many,
         Err(CreateSessionError::TooMany { limit: QUEUE_LIMIT })
     ));
-    assert!(sessions.get(WS, "sesn_1").await.unwrap().is_none());
+    assert!(sessions.get(&MINE, "sesn_1").await.unwrap().is_none());
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn a_session_needs_a_live_agent_and_environment() {
     ));
     bed.store
         .environments()
-        .archive(WS, "env_1", at(9))
+        .archive(&MINE, "env_1", at(9))
         .await
         .unwrap();
     assert!(matches!(
@@ -92,7 +92,7 @@ async fn a_session_needs_a_live_agent_and_environment() {
     ));
     bed.store
         .agents()
-        .archive(WS, "agent_1", at(9))
+        .archive(&MINE, "agent_1", at(9))
         .await
         .unwrap();
     assert!(matches!(
@@ -110,7 +110,7 @@ async fn an_update_changes_what_it_names_and_keeps_the_rest() {
     };
     bed.store
         .sessions()
-        .update(WS, "sesn_1", title, at(20))
+        .update(&MINE, "sesn_1", title, at(20))
         .await
         .unwrap()
         .unwrap();
@@ -123,7 +123,7 @@ async fn an_update_changes_what_it_names_and_keeps_the_rest() {
     let row = bed
         .store
         .sessions()
-        .update(WS, "sesn_1", rest, at(21))
+        .update(&MINE, "sesn_1", rest, at(21))
         .await
         .unwrap()
         .unwrap();
@@ -144,7 +144,7 @@ async fn an_update_changes_what_it_names_and_keeps_the_rest() {
     let row = bed
         .store
         .sessions()
-        .update(WS, "sesn_1", clear, at(22))
+        .update(&MINE, "sesn_1", clear, at(22))
         .await
         .unwrap()
         .unwrap();
@@ -156,14 +156,14 @@ async fn an_archived_session_is_terminated_once_and_takes_no_events() {
     let bed = Bed::with_session("sesn_1").await;
     bed.store
         .sessions()
-        .archive(WS, "sesn_1", at(30))
+        .archive(&MINE, "sesn_1", at(30))
         .await
         .unwrap()
         .unwrap();
     let row = bed
         .store
         .sessions()
-        .archive(WS, "sesn_1", at(31))
+        .archive(&MINE, "sesn_1", at(31))
         .await
         .unwrap()
         .unwrap();
@@ -174,7 +174,7 @@ async fn an_archived_session_is_terminated_once_and_takes_no_events() {
     let enqueue = bed
         .store
         .events()
-        .enqueue(WS, "sesn_1", vec![queued("a")])
+        .enqueue(&MINE, "sesn_1", vec![queued("a")])
         .await;
     assert!(matches!(
         enqueue,
@@ -190,7 +190,7 @@ async fn a_deleted_session_leaves_nothing() {
     let fence = bed.claim("sesn_1").await;
     bed.store
         .events()
-        .enqueue(WS, "sesn_1", vec![queued("a"), queued("b")])
+        .enqueue(&MINE, "sesn_1", vec![queued("a"), queued("b")])
         .await
         .unwrap();
     let line = TranscriptEntry {
@@ -204,8 +204,8 @@ async fn a_deleted_session_leaves_nothing() {
         .commit("sesn_1", fence, writes)
         .await
         .unwrap();
-    assert!(bed.store.sessions().delete(WS, "sesn_1").await.unwrap());
-    assert!(!bed.store.sessions().delete(WS, "sesn_1").await.unwrap());
+    assert!(bed.store.sessions().delete(&MINE, "sesn_1").await.unwrap());
+    assert!(!bed.store.sessions().delete(&MINE, "sesn_1").await.unwrap());
 
     let late = bed
         .store
@@ -242,7 +242,7 @@ async fn a_deleted_session_leaves_nothing() {
     );
     bed.store
         .events()
-        .enqueue(WS, "sesn_1", vec![queued("a")])
+        .enqueue(&MINE, "sesn_1", vec![queued("a")])
         .await
         .unwrap();
 }
@@ -308,13 +308,13 @@ async fn a_starting_server_is_told_what_is_unfinished() {
     for id in ["queued", "over"] {
         bed.store
             .events()
-            .enqueue(WS, id, vec![queued(id)])
+            .enqueue(&MINE, id, vec![queued(id)])
             .await
             .unwrap();
     }
     set("over", Status::Terminated, false).await;
     let unfinished = bed.store.sessions().unfinished().await.unwrap();
-    assert!(unfinished.iter().all(|(workspace, _)| workspace == WS));
+    assert!(unfinished.iter().all(|(realm, _)| *realm == *MINE));
     let ids: Vec<&str> = unfinished.iter().map(|(_, id)| id.as_str()).collect();
     assert_eq!(ids, ["running", "rescheduling", "queued", "attention"]);
 }
@@ -322,7 +322,7 @@ async fn a_starting_server_is_told_what_is_unfinished() {
 #[tokio::test]
 async fn everything_survives_closing_and_opening() {
     let Bed { store, dir } = Bed::with_session("sesn_1").await;
-    let before = store.sessions().get(WS, "sesn_1").await.unwrap();
+    let before = store.sessions().get(&MINE, "sesn_1").await.unwrap();
     let fence = store.sessions().claim("sesn_1", "one").await.unwrap();
     store
         .events()
@@ -331,7 +331,7 @@ async fn everything_survives_closing_and_opening() {
         .unwrap();
     drop(store);
     let store = Store::open(dir.path()).unwrap();
-    assert_eq!(store.sessions().get(WS, "sesn_1").await.unwrap(), before);
+    assert_eq!(store.sessions().get(&MINE, "sesn_1").await.unwrap(), before);
     assert_eq!(store.events().last_seq("sesn_1").await.unwrap(), 1);
     assert!(store.sessions().claim("sesn_1", "two").await.unwrap() > fence);
 }

@@ -98,7 +98,7 @@ async fn pruning_keeps_what_is_named_and_deletion_everything_else_s() {
     let left = ids(snapshots.list("s").await.unwrap());
     assert_eq!(left, [("a".to_owned(), 4)]);
     assert_eq!(snapshots.prune("t", Vec::new()).await.unwrap(), 0);
-    bed.store.sessions().delete(WS, "s").await.unwrap();
+    bed.store.sessions().delete(&MINE, "s").await.unwrap();
     assert!(snapshots.list("s").await.unwrap().is_empty());
 }
 

@@ -118,7 +118,8 @@ impl Read for ResourcesParams {
     }
 }
 
-fn bytes(fields: &mut Fields<'_>, key: &'static str) -> Result<Patch<u64>, Invalid> {
+/// Takes a number of bytes in its three states.
+pub(crate) fn bytes(fields: &mut Fields<'_>, key: &'static str) -> Result<Patch<u64>, Invalid> {
     Ok(match fields.patch::<Bytes>(key)? {
         Patch::Absent => Patch::Absent,
         Patch::Null => Patch::Null,

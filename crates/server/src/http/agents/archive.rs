@@ -20,7 +20,7 @@ pub(in crate::http) async fn archive(
     let row = app
         .store
         .agents()
-        .archive(&caller.workspace, &id, app.clock.now())
+        .archive(&caller.realm, &id, app.clock.now())
         .await?;
     super::view(&row.ok_or_else(|| super::not_found(&id))?).map(Json)
 }

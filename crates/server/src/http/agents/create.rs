@@ -23,7 +23,7 @@ pub(in crate::http) async fn create(
     let body = serde_json::to_string(&request.definition).map_err(ApiError::internal)?;
     let agent = NewAgent {
         id: id.clone(),
-        workspace_id: caller.workspace.clone(),
+        workspace_id: caller.realm.workspace().to_owned(),
         body: body.clone(),
         created_at: at,
     };
@@ -34,7 +34,7 @@ pub(in crate::http) async fn create(
         .map_err(ApiError::from)?;
     let row = AgentRow {
         id,
-        workspace_id: caller.workspace,
+        workspace_id: caller.realm.workspace().to_owned(),
         version: 1,
         body,
         created_at: at,

@@ -18,11 +18,7 @@ pub(in crate::http) async fn get(
 ) -> Result<Json<Agent>, ApiError> {
     let version = query.number("version", 1, u32::MAX)?;
     query.finish()?;
-    let row = app
-        .store
-        .agents()
-        .get(&caller.workspace, &id, version)
-        .await?;
+    let row = app.store.agents().get(&caller.realm, &id, version).await?;
     match (row, version) {
         (Some(row), _) => super::view(&row).map(Json),
         (None, None) => Err(super::not_found(&id)),

@@ -22,6 +22,6 @@ pub(in crate::http) async fn list(
         page: query.page(20, 100)?,
     };
     query.finish()?;
-    let page = app.store.agents().list(&caller.workspace, wanted).await?;
+    let page = app.store.agents().list(&caller.realm, wanted).await?;
     super::page(&page).map(Json)
 }

@@ -41,7 +41,7 @@ async fn attempt(
 ) -> Result<Option<AgentRow>, ApiError> {
     let agents = app.store.agents();
     let row = agents
-        .get(&caller.workspace, id, None)
+        .get(&caller.realm, id, None)
         .await?
         .ok_or_else(|| super::not_found(id))?;
     if row.archived_at.is_some() {
@@ -57,13 +57,7 @@ async fn attempt(
     }
     let body = serde_json::to_string(&definition).map_err(ApiError::internal)?;
     match agents
-        .add_version(
-            &caller.workspace,
-            id,
-            Some(row.version),
-            body,
-            app.clock.now(),
-        )
+        .add_version(&caller.realm, id, Some(row.version), body, app.clock.now())
         .await
     {
         Ok(row) => Ok(Some(row)),

@@ -22,7 +22,7 @@ pub(in crate::http) async fn versions(
     let page = app
         .store
         .agents()
-        .versions(&caller.workspace, &id, wanted)
+        .versions(&caller.realm, &id, wanted)
         .await?;
     super::page(&page.ok_or_else(|| super::not_found(&id))?).map(Json)
 }

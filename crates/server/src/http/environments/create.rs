@@ -23,7 +23,7 @@ pub(in crate::http) async fn create(
     let body = serde_json::to_string(&request.definition).map_err(ApiError::internal)?;
     let environment = NewEnvironment {
         id: id.clone(),
-        workspace_id: caller.workspace.clone(),
+        workspace_id: caller.realm.workspace().to_owned(),
         body: body.clone(),
         keep: super::keep(&request.definition),
         created_at: at,
@@ -35,7 +35,7 @@ pub(in crate::http) async fn create(
         .map_err(ApiError::from)?;
     let row = EnvironmentRow {
         id,
-        workspace_id: caller.workspace,
+        workspace_id: caller.realm.workspace().to_owned(),
         revision: 1,
         body,
         created_at: at,

@@ -18,12 +18,7 @@ pub(in crate::http) async fn delete(
     query: Query,
 ) -> Result<Json<Deleted>, ApiError> {
     query.finish()?;
-    match app
-        .store
-        .environments()
-        .delete(&caller.workspace, &id)
-        .await
-    {
+    match app.store.environments().delete(&caller.realm, &id).await {
         Ok(()) => {
             app.sessions.forget_spares(&id);
             Ok(Json(Deleted {

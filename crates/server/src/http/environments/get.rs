@@ -17,6 +17,6 @@ pub(in crate::http) async fn get(
     query: Query,
 ) -> Result<Json<Environment>, ApiError> {
     query.finish()?;
-    let row = app.store.environments().get(&caller.workspace, &id).await?;
+    let row = app.store.environments().get(&caller.realm, &id).await?;
     super::view(&row.ok_or_else(|| super::not_found(&id))?).map(Json)
 }

@@ -21,11 +21,7 @@ pub(in crate::http) async fn list(
         page: query.page(20, 1000)?,
     };
     query.finish()?;
-    let page = app
-        .store
-        .environments()
-        .list(&caller.workspace, wanted)
-        .await?;
+    let page = app.store.environments().list(&caller.realm, wanted).await?;
     let data = page
         .rows
         .iter()

@@ -41,7 +41,7 @@ async fn attempt(
 ) -> Result<Option<EnvironmentRow>, ApiError> {
     let environments = app.store.environments();
     let row = environments
-        .get(&caller.workspace, id)
+        .get(&caller.realm, id)
         .await?
         .ok_or_else(|| super::not_found(id))?;
     if row.archived_at.is_some() {
@@ -55,7 +55,7 @@ async fn attempt(
     let body = serde_json::to_string(&definition).map_err(ApiError::internal)?;
     match environments
         .update(
-            &caller.workspace,
+            &caller.realm,
             id,
             Some(row.revision),
             body,

@@ -30,11 +30,7 @@ pub(in crate::http) async fn list(
         page: query.page(DEFAULT_LIMIT, 1000)?,
     };
     query.finish()?;
-    let page = app
-        .store
-        .events()
-        .list(&caller.workspace, &id, wanted)
-        .await?;
+    let page = app.store.events().list(&caller.realm, &id, wanted).await?;
     let page = page.ok_or_else(|| sessions::not_found(&id))?;
     // Bytes as they are in the log: what is listed is what was streamed.
     let raw = |event: &store::Listed| {

@@ -28,10 +28,7 @@ pub(in crate::http) async fn send(
     extract::Json(request): extract::Json<SendEvents>,
 ) -> Result<Json<Sent>, ApiError> {
     query.finish()?;
-    let sent = app
-        .sessions
-        .send(&caller.workspace, &id, &request.events)
-        .await;
+    let sent = app.sessions.send(&caller.realm, &id, &request.events).await;
     let data = sent.map_err(|error| refusal(error, &id))?;
     Ok(Json(Sent { data }))
 }

@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::http::extract::{Id, RequestId};
+use crate::http::pass::Pass;
 use crate::http::query::Query;
 use crate::http::sessions;
 use crate::lifecycle::Lifecycle;
@@ -41,7 +42,7 @@ pub(in crate::http) async fn stream(
     let after = last_event_id(&headers)?;
     let subscribed = app
         .sessions
-        .subscribe(&caller.workspace, &id, after, deltas)
+        .subscribe(&caller.realm, &id, after, deltas)
         .await;
     let subscription = subscribed.map_err(|error| sessions::refusal(error, &id, "read"))?;
     let mut ping = interval_at(Instant::now() + app.ping, app.ping);
@@ -49,6 +50,7 @@ pub(in crate::http) async fn stream(
     let reader = Reader {
         subscription,
         ping,
+        pass: Pass::new(&app, caller),
         lifecycle: app.lifecycle.clone(),
         request_id,
     };
@@ -83,6 +85,7 @@ fn last_event_id(headers: &HeaderMap) -> Result<Option<i64>, ApiError> {
 struct Reader {
     subscription: Subscription,
     ping: Interval,
+    pass: Pass,
     lifecycle: Lifecycle,
     request_id: String,
 }
@@ -114,6 +117,7 @@ impl Reader {
         tokio::select! {
             biased;
             () = self.lifecycle.stopping() => Next::End,
+            () = self.pass.over() => Next::End,
             next = self.subscription.next() => match next {
                 Ok(Some(delivery)) => Next::Frames(self.batch(delivery.sse)),
                 Ok(None) => Next::End,

@@ -12,6 +12,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::http::extract::Id;
+use crate::http::pass::Pass;
 use crate::http::query::Query;
 use crate::http::sessions;
 use crate::session::feed::{Delivery, Subscription};
@@ -35,14 +36,15 @@ pub(in crate::http) async fn ws(
     })?;
     let subscribed = app
         .sessions
-        .subscribe(&caller.workspace, &id, after, deltas)
+        .subscribe(&caller.realm, &id, after, deltas)
         .await;
     let subscription = subscribed.map_err(|error| sessions::refusal(error, &id, "read"))?;
     let upgrade = upgrade
         .max_message_size(CLIENT_MESSAGE_BYTES)
         .max_frame_size(CLIENT_MESSAGE_BYTES);
-    let lifecycle = app.lifecycle.clone();
-    Ok(upgrade.on_upgrade(move |socket| lifecycle.track(relay(app, socket, subscription))))
+    let (lifecycle, pass) = (app.lifecycle.clone(), Pass::new(&app, caller));
+    let relay = move |socket| lifecycle.track(relay(app, socket, subscription, pass));
+    Ok(upgrade.on_upgrade(relay))
 }
 
 /// The number of the last event that the client has.
@@ -58,13 +60,14 @@ fn after(query: &mut Query) -> Result<Option<i64>, ApiError> {
 
 /// Sends until one side ends. A client that does not read stops this task at `send`, with one
 /// event in hand.
-async fn relay(app: App, mut socket: WebSocket, mut subscription: Subscription) {
+async fn relay(app: App, mut socket: WebSocket, mut subscription: Subscription, mut pass: Pass) {
     let mut ping = interval_at(Instant::now() + app.ping, app.ping);
     ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let code = loop {
         let message = tokio::select! {
             biased;
             () = app.lifecycle.stopping() => break close_code::AWAY,
+            () = pass.over() => break close_code::POLICY,
             received = socket.recv() => match received {
                 Some(Ok(Message::Close(_)) | Err(_)) | None => return,
                 Some(Ok(_)) => continue,

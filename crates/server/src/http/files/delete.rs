@@ -17,7 +17,7 @@ pub(in crate::http) async fn delete(
     query: Query,
 ) -> Result<Json<Deleted>, ApiError> {
     query.finish()?;
-    if !app.store.files().delete(&caller.workspace, &id).await? {
+    if !app.store.files().delete(&caller.realm, &id).await? {
         return Err(super::not_found(&id));
     }
     // The row is gone and with it the file; content that stays is removed by the next sweep.

@@ -24,7 +24,7 @@ pub(in crate::http) async fn list(
 ) -> Result<Json<Page<FileMetadata>>, ApiError> {
     let wanted = wanted(&mut query)?;
     query.finish()?;
-    let page = app.store.files().list(&caller.workspace, wanted).await?;
+    let page = app.store.files().list(&caller.realm, wanted).await?;
     Ok(Json(Page {
         data: page.rows.into_iter().map(super::view).collect(),
         next_page: page.next,

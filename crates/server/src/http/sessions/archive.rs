@@ -17,7 +17,7 @@ pub(in crate::http) async fn archive(
     query: Query,
 ) -> Result<Json<Session>, ApiError> {
     query.finish()?;
-    let archived = app.sessions.archive(&caller.workspace, &id).await;
+    let archived = app.sessions.archive(&caller.realm, &id).await;
     let row = archived.map_err(|error| super::refusal(error, &id, "archived"))?;
     super::view(&app, &row).map(Json)
 }

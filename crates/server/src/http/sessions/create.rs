@@ -30,14 +30,14 @@ pub(in crate::http) async fn create(
     let queued = queue(&app, &request);
     let row = row(&app, &caller, &request, &agent, &config)?;
     let shown = super::view(&app, &row)?;
-    let (workspace, id, waits) = (row.workspace_id.clone(), row.id.clone(), !queued.is_empty());
+    let (id, waits) = (row.id.clone(), !queued.is_empty());
     app.store
         .sessions()
         .create(row, queued)
         .await
         .map_err(|error| refusal(error, &request))?;
     if waits {
-        app.sessions.wake(&workspace, &id);
+        app.sessions.wake(&caller.realm, &id);
     }
     Ok(Json(shown))
 }
@@ -52,7 +52,7 @@ async fn snapshot(
     let row = app
         .store
         .agents()
-        .get(&caller.workspace, id, version)
+        .get(&caller.realm, id, version)
         .await?
         .ok_or_else(|| agents::not_found(id))?;
     if row.archived_at.is_some() {
@@ -71,7 +71,7 @@ async fn configuration(
     let row = app
         .store
         .environments()
-        .get(&caller.workspace, id)
+        .get(&caller.realm, id)
         .await?
         .ok_or_else(|| environments::not_found(id))?;
     if row.archived_at.is_some() {
@@ -130,7 +130,7 @@ fn row(
     Ok(SessionRow {
         claude_session: session::uuid_of(&id),
         id,
-        workspace_id: caller.workspace.clone(),
+        workspace_id: caller.realm.workspace().to_owned(),
         agent_id: agent.id.clone(),
         agent_version: agent.version,
         agent: json(agent)?,
@@ -163,6 +163,7 @@ fn refusal(error: CreateSessionError, request: &CreateSession) -> ApiError {
         CreateSessionError::TooMany { limit } => {
             ApiError::invalid(format!("initial_events: at most {limit} items"))
         }
+        quota @ CreateSessionError::Quota { .. } => super::quota(&quota),
         duplicate @ CreateSessionError::Duplicate => ApiError::internal(duplicate),
         CreateSessionError::Store(error) => error.into(),
     }

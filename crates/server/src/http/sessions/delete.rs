@@ -17,7 +17,7 @@ pub(in crate::http) async fn delete(
     query: Query,
 ) -> Result<Json<Deleted>, ApiError> {
     query.finish()?;
-    let deleted = app.sessions.delete(&caller.workspace, &id).await;
+    let deleted = app.sessions.delete(&caller.realm, &id).await;
     deleted.map_err(|error| super::refusal(error, &id, "deleted"))?;
     Ok(Json(Deleted {
         id,

@@ -21,7 +21,7 @@ pub(in crate::http) async fn fork(
     extract::Json(request): extract::Json<ForkSession>,
 ) -> Result<Json<Session>, ApiError> {
     query.finish()?;
-    let forked = app.sessions.fork(&caller.workspace, &id, request).await;
+    let forked = app.sessions.fork(&caller.realm, &id, request).await;
     let row = forked.map_err(|error| refusal(error, &id))?;
     super::view(&app, &row).map(Json)
 }
@@ -41,6 +41,7 @@ fn refusal(error: ForkError, id: &str) -> ApiError {
             super::create::environment_archived()
         }
         ForkError::Refused(CreateSessionError::AgentArchived) => super::create::agent_archived(),
+        ForkError::Refused(quota @ CreateSessionError::Quota { .. }) => super::quota(&quota),
         ForkError::Store(error) => error.into(),
         failure @ (ForkError::Refused(_) | ForkError::Files(_) | ForkError::BadSnapshot { .. }) => {
             ApiError::internal(failure)

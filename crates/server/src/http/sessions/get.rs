@@ -17,7 +17,7 @@ pub(in crate::http) async fn get(
     query: Query,
 ) -> Result<Json<Session>, ApiError> {
     query.finish()?;
-    let row = app.store.sessions().get(&caller.workspace, &id).await?;
+    let row = app.store.sessions().get(&caller.realm, &id).await?;
     let mut session = super::view(&app, &row.ok_or_else(|| super::not_found(&id))?)?;
     // The row has what was used when the session last went idle.
     let active = session.usage.active_seconds;

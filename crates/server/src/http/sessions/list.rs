@@ -39,7 +39,7 @@ pub(in crate::http) async fn list(
     if wanted.agent_version.is_some() && wanted.agent_id.is_none() {
         return Err(ApiError::invalid("agent_version: only goes with agent_id"));
     }
-    let page = app.store.sessions().list(&caller.workspace, wanted).await?;
+    let page = app.store.sessions().list(&caller.realm, wanted).await?;
     let data = page
         .rows
         .iter()

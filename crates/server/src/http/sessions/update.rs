@@ -32,14 +32,14 @@ pub(in crate::http) async fn update(
     let row = app
         .store
         .sessions()
-        .get(&caller.workspace, &id)
+        .get(&caller.realm, &id)
         .await?
         .ok_or_else(|| super::not_found(&id))?;
     let session = super::view(&app, &row)?;
     let Some(change) = merge(&session, request)? else {
         return Ok(Json(session));
     };
-    let changed = app.sessions.update(&caller.workspace, &id, change).await;
+    let changed = app.sessions.update(&caller.realm, &id, change).await;
     let row = changed.map_err(|error| super::refusal(error, &id, "changed"))?;
     super::view(&app, &row).map(Json)
 }
