@@ -7,7 +7,10 @@ use clap::error::ErrorKind;
 
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
-use crate::{config, demo, doctor, events, fork, model, ps, run, send, serve, stop, versions};
+use crate::{
+    config, demo, doctor, events, fork, keys, model, ps, run, send, serve, stop, versions,
+    workspaces,
+};
 
 /// Hosts agents built on the Claude Agent SDK, on your own machine
 #[derive(Parser)]
@@ -30,6 +33,8 @@ enum Verb {
     Send(send::Options),
     Stop(stop::Options),
     Fork(fork::Options),
+    Keys(keys::Options),
+    Workspaces(workspaces::Options),
     Doctor(doctor::Options),
     Cli(versions::Options),
     Model(model::Options),
@@ -66,6 +71,8 @@ fn perform(verb: Verb, output: Output) -> Outcome {
             Verb::Send(options) => send::run(options, output).await,
             Verb::Stop(options) => stop::run(options, output).await,
             Verb::Fork(options) => fork::run(options, output).await,
+            Verb::Keys(options) => keys::run(options, output).await,
+            Verb::Workspaces(options) => workspaces::run(options, output).await,
             Verb::Doctor(options) => doctor::run(&options, output),
             Verb::Cli(options) => versions::run(options, output).await,
             Verb::Model(options) => model::run(options, output).await,
@@ -103,6 +110,8 @@ mod tests {
             &["doctor"],
             &["events", "sesn_1"],
             &["fork", "sesn_1"],
+            &["keys", "list"],
+            &["workspaces", "list"],
         ] {
             let words = ["hostel"]
                 .into_iter()

@@ -25,7 +25,12 @@ const PAGE: &str = "1000";
 #[derive(Clone, Debug, clap::Args)]
 pub struct Address {
     /// The server to speak to
-    #[arg(long = "server", env = "HOSTEL_BASE_URL", value_name = "URL")]
+    #[arg(
+        long = "server",
+        env = "HOSTEL_BASE_URL",
+        value_name = "URL",
+        global = true
+    )]
     pub url: Option<String>,
 }
 

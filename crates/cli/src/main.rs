@@ -12,6 +12,7 @@ mod embedded;
 mod events;
 mod failure;
 mod fork;
+mod keys;
 mod logs;
 mod model;
 mod output;
@@ -26,6 +27,7 @@ mod show;
 mod stop;
 mod task;
 mod versions;
+mod workspaces;
 
 fn main() -> ExitCode {
     // The helper that makes one container must run while this process has a single thread, so

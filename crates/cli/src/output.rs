@@ -36,6 +36,35 @@ impl Output {
     }
 }
 
+/// The text of a value; nothing when it is none.
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// A time to the second; nothing when there is none.
+pub fn moment(value: &Value) -> String {
+    let text: String = text(value).chars().take(19).collect();
+    text.replace('T', " ")
+}
+
+/// Rows with their columns aligned; the first has the heads.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let width = |column: usize| {
+        let cells = rows.iter().filter_map(|row| row.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let columns = rows.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = row.iter().zip(&widths);
+        let cells: Vec<String> = cells
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
+        cells.join("  ").trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// Writes one line and flushes it; a reader that went away ends the verb without a panic.
 pub fn line(text: &str) -> Result<(), Failure> {
     write(text)?;

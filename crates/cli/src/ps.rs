@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::client::{Address, Client};
 use crate::failure::{Failure, Outcome};
-use crate::output::{Output, line};
+use crate::output::{self, Output, line, moment, text};
 
 /// Lists the sessions
 #[derive(clap::Args)]
@@ -66,36 +66,19 @@ fn table(sessions: &[Value]) -> String {
     if sessions.is_empty() {
         return "no sessions; `hostel run \"task\"` starts one".to_owned();
     }
-    let mut rows =
-        vec![["SESSION", "STATUS", "PATTERN", "AGENT", "CREATED", "TITLE"].map(str::to_owned)];
+    let heads = ["SESSION", "STATUS", "PATTERN", "AGENT", "CREATED", "TITLE"];
+    let mut rows = vec![heads.map(str::to_owned).to_vec()];
     rows.extend(sessions.iter().map(cells));
-    let width = |column: usize| {
-        rows.iter()
-            .map(|row| row[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths = [width(0), width(1), width(2), width(3), width(4), 0];
-    let text = |row: &[String; 6]| {
-        let cells: Vec<String> = row
-            .iter()
-            .zip(widths)
-            .map(|(cell, width)| format!("{cell:<width$}"))
-            .collect();
-        cells.join("  ").trim_end().to_owned()
-    };
-    rows.iter().map(text).collect::<Vec<_>>().join("\n")
+    output::table(&rows)
 }
 
-fn cells(session: &Value) -> [String; 6] {
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let created: String = text(&session["created_at"]).chars().take(19).collect();
-    [
+fn cells(session: &Value) -> Vec<String> {
+    vec![
         text(&session["id"]),
         text(&session["status"]),
         text(&session["pattern"]),
         text(&session["agent"]["name"]),
-        created.replace('T', " "),
+        moment(&session["created_at"]),
         text(&session["title"]),
     ]
 }

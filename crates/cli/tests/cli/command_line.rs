@@ -29,6 +29,8 @@ fn wrong_words_end_with_2_and_say_so_on_standard_error() {
         &["run", "x", "--keep", "--output", "out"],
         &["fork"],
         &["fork", "sesn_1", "--workspace", "other"],
+        &["keys", "create", "ci", "--scope", "root"],
+        &["workspaces", "set", "wrkspc_1", "--limit", "max_sessions"],
     ] {
         let ran = home.run(words);
         assert_eq!((ran.code, ran.out.as_str()), (2, ""), "{words:?}");
@@ -45,6 +47,8 @@ fn a_missing_key_is_told_with_the_next_step() {
         &["send", "sesn_1", "x"],
         &["stop", "sesn_1"],
         &["fork", "sesn_1"],
+        &["keys", "list"],
+        &["workspaces", "create", "w"],
     ] {
         let ran = home.run(words);
         assert_eq!(ran.code, 2, "{words:?}");

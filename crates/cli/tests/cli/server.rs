@@ -112,6 +112,55 @@ fn the_first_key_is_shown_once_and_opens_the_server() {
 }
 
 #[test]
+fn tenants_and_their_keys_are_managed_from_the_command_line() {
+    let home = Home::new();
+    let mut command = serve(&home, &[]);
+    command.env("HOSTEL_API_KEY", "hk-test");
+    let mut server = Server::start(command);
+    let url = server.ready();
+    let run = |key: &str, words: &[&str]| {
+        let mut command = home.hostel(&[words, &["--server", &url, "--json"]].concat());
+        command.env("HOSTEL_API_KEY", key);
+        Ran::of(command)
+    };
+    let value = |ran: Ran, key: &str| ran.json()[key].as_str().expect(key).to_owned();
+    let limit = ["workspaces", "create", "w", "--limit", "max_sessions=3"];
+    let workspace = value(run("hk-test", &limit), "id");
+    let create = ["keys", "create", "ci", "--workspace", &workspace];
+    let made = run("hk-test", &create).json();
+    let (id, key) = (
+        made["id"].as_str().expect("id"),
+        made["key"].as_str().expect("key"),
+    );
+    assert_eq!(run(key, &["ps"]).code, 0);
+    assert_eq!(
+        run(key, &["keys", "list"]).code,
+        1,
+        "only admin keys list keys"
+    );
+    let next = value(run("hk-test", &["keys", "rotate", id]), "key");
+    assert_eq!((run(key, &["ps"]).code, run(&next, &["ps"]).code), (1, 0));
+    let listed = run("hk-test", &["keys", "list"]);
+    assert_eq!(listed.out.lines().count(), 2);
+    assert!(!listed.out.contains(key) && !listed.out.contains(&next));
+    for line in listed.out.lines() {
+        let key: serde_json::Value = serde_json::from_str(line).expect("one key a line");
+        let id = key["id"].as_str().expect("id");
+        assert_eq!(run("hk-test", &["keys", "revoke", id]).code, 0);
+    }
+    assert_eq!(run(&next, &["ps"]).code, 1);
+    let set = [
+        "workspaces",
+        "set",
+        &workspace,
+        "--limit",
+        "max_sessions=none",
+    ];
+    assert!(run("hk-test", &set).json()["limits"]["max_sessions"].is_null());
+    assert_eq!(server.end().0, 0);
+}
+
+#[test]
 fn a_second_server_on_the_same_data_is_refused() {
     let home = Home::new();
     let mut command = serve(&home, &[]);
