@@ -16,6 +16,8 @@ use rustix::thread::{
 };
 use seccompiler::{apply_filter, sock_filter};
 
+use crate::file_wall::{self, Ring};
+
 include!(concat!(env!("OUT_DIR"), "/filters.rs"));
 
 /// What the guest may do where several members share the sandbox, and nothing that it starts:
@@ -39,14 +41,16 @@ pub fn confine(members: bool) -> io::Result<()> {
     let _ = rustix::param::page_size();
     // Nobody of the same user may look into this process or its descriptors.
     prctl::set_dumpable(false)?;
-    // A core file would hold what a process had in memory, secrets of its user included.
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    // A core file would hold what a process had in memory, secrets of its user included. Not 0: a
+    // handler that is a program of the host's gets cores whatever the limit is, but for 1.
+    setrlimit(Resource::RLIMIT_CORE, 1, 1)?;
     // What one member makes is nobody else's.
     umask(Mode::from_bits_truncate(if members {
         0o077
     } else {
         0o022
     }));
+    file_wall::raise(Ring::Guest)?;
     apply_filter(&ALLOWED).map_err(io::Error::other)?;
     // Installed last, so that its EPERM goes before the other's ENOSYS.
     apply_filter(&REFUSED).map_err(io::Error::other)
@@ -77,5 +81,6 @@ fn keep_little() -> io::Result<()> {
 /// Makes the kernel prefer this process and what it starts over the guest when memory runs out.
 /// Where /proc is read-only the sizes alone decide, which is nearly as good.
 pub fn volunteer_for_oom() {
-    let _ = fs::write("/proc/self/oom_score_adj", "200");
+    // More than the guest has from the runtime: less would need a privilege.
+    let _ = fs::write("/proc/self/oom_score_adj", "700");
 }

@@ -14,6 +14,7 @@
 
 mod archive;
 mod confine;
+mod file_wall;
 mod identity;
 mod init;
 mod make_dir;

@@ -32,6 +32,8 @@ pub fn gather(clock: Clock) -> Stats {
         .map_or(0, |disk| disk.blocks().saturating_sub(disk.blocks_free()));
     // What the file system keeps for itself is nobody's room: full is when nothing is available.
     let available = disk.as_ref().map_or(0, |disk| disk.blocks_available());
+    let files = disk.as_ref().map_or(0, |disk| disk.files());
+    let files_free = disk.as_ref().map_or(0, |disk| disk.files_free());
     Stats {
         processes: processes.len() as u64,
         memory_bytes: processes.iter().map(|entry| entry.pages * page).sum(),
@@ -41,6 +43,8 @@ pub fn gather(clock: Clock) -> Stats {
             .sum(),
         disk_used_bytes: blocks(used),
         disk_total_bytes: blocks(used + available),
+        files_used: files - files_free,
+        files_total: files,
         uptime_ms: clock.0.elapsed().as_millis() as u64,
     }
 }

@@ -36,7 +36,11 @@ use nix::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::{confine, procfs, sys};
+use crate::{
+    confine,
+    file_wall::{self, Ring},
+    procfs, sys,
+};
 
 /// How long what a process left behind may go on after its end: long enough for the last
 /// commands of a pipeline to write out what they hold, short enough not to be noticed.
@@ -133,6 +137,7 @@ impl Supervisor {
         // Before the process is made undumpable, because its own files in /proc then belong to
         // root.
         confine::volunteer_for_oom();
+        file_wall::raise(Ring::Program)?;
         prctl::set_dumpable(false)?;
         prctl::set_child_subreaper(true)?;
         prctl::set_pdeathsig(Signal::SIGKILL)?;

@@ -290,6 +290,10 @@ pub struct Stats {
     pub disk_used_bytes: u64,
     /// Size of the workspace's file system in bytes.
     pub disk_total_bytes: u64,
+    /// Files and directories on the workspace's file system.
+    pub files_used: u64,
+    /// How many there can be; 0 where that is not limited.
+    pub files_total: u64,
     /// Time since the guest started, in milliseconds.
     pub uptime_ms: u64,
 }

@@ -86,6 +86,29 @@ async fn a_disk_limit_that_is_hit_is_told() {
     world.end().await;
 }
 
+/// A disk of 64 MiB has 4,096 files, whatever their size.
+#[tokio::test]
+async fn a_limit_of_files_that_is_hit_is_told() {
+    let Some(world) = Setup::default().set("sandbox.disk_mib", 64).start().await else {
+        return;
+    };
+    let session = world.session(&Agent::free()).await;
+    let fill = "mkdir /workspace/d; cd /workspace/d; seq 5000 | xargs touch 2> /dev/null || echo refused; sleep 4; rm -r /workspace/d";
+    let turn = session
+        .turn(&format!(
+            "@tool Bash {{\"command\":\"{fill}\"}}\n@say {{{{result}}}}"
+        ))
+        .await;
+    turn.told(
+        "unknown_error",
+        "its limit of 4096 files; writes fail until files are removed",
+        "retrying",
+    );
+    assert!(turn.texts().concat().contains("refused"), "{turn:#?}");
+    session.turn("@say fine").await.answered("fine");
+    world.end().await;
+}
+
 #[tokio::test]
 async fn a_session_beyond_the_last_sandbox_says_that_it_waits_and_then_runs() {
     let Some(world) = Setup::default()

@@ -21,6 +21,7 @@ use super::{
     request::{GUEST, Ids, Made, Request, TOOLS},
     rootfs,
     shared::{Identity, Shared, Table},
+    sys::landlock_version,
     way::{self, Host, Ways},
 };
 use crate::provider::{DiskLimit, Provider, ProviderError, Resources, Rootfs, SandboxId, Spec};
@@ -184,6 +185,9 @@ fn prepare(config: &Config) -> Result<Shared, ProbeError> {
     rootfs::prune(&roots);
     let host_root = rootfs::host(&roots, &format!("host-{instance}"))
         .map_err(|error| data("make the root directory")(io::Error::other(error)))?;
+    if landlock_version() == 0 {
+        lost.push("files have one wall around them: this kernel has no Landlock".into());
+    }
     if !Path::new("/proc/self/ns/time").exists() {
         lost.push(
             "sandboxes share the host's clocks since boot: this kernel has no time namespaces"

@@ -16,8 +16,9 @@ pub(super) struct Limit {
 /// hard limit needs a privilege.
 pub(super) fn of(request: &Request) -> Vec<Limit> {
     let mut wanted = vec![
-        // A core file would hold what a process had in memory.
-        (Resource::RLIMIT_CORE, "RLIMIT_CORE", 0),
+        // A core file would hold what a process had in memory. Not 0: a handler that is a program of
+        // the host's gets cores whatever the limit is, but for 1.
+        (Resource::RLIMIT_CORE, "RLIMIT_CORE", 1),
         // claude needs about a hundred.
         (Resource::RLIMIT_NOFILE, "RLIMIT_NOFILE", 4096),
         // Memory that cannot be swapped; databases and key agents ask for a little.
@@ -30,7 +31,8 @@ pub(super) fn of(request: &Request) -> Vec<Limit> {
         (Resource::RLIMIT_RTPRIO, "RLIMIT_RTPRIO", 0),
     ];
     if counts_for_one_sandbox(request.ids) {
-        let pids = request.limits.pids.into();
+        // One more than the control group allows: what that refuses is counted and told.
+        let pids = rlim_t::from(request.limits.pids) + 1;
         wanted.push((Resource::RLIMIT_NPROC, "RLIMIT_NPROC", pids));
     }
     let limit = |(resource, name, value): (Resource, _, rlim_t)| {

@@ -72,6 +72,10 @@ call("socket-route", 41, 16, 3, 0);
 call("personality-norandomize", 135, 0x0040000);
 call("personality-ask", 135, 0xffffffff);
 call("tiocsti", 16, 0, 0x5412, "x");
+call("sync", 162);
+call("cachestat", 451, 0, $z, $z, 0);
+call("prlimit-of-the-guest", 302, 1, 7, 0, $z);
+call("prlimit-own", 302, 0, 7, 0, $z);
 "#;
 
 #[tokio::test]
@@ -113,6 +117,9 @@ async fn dangerous_calls_are_refused_and_unknown_ones_are_not_there() {
     expected.push("personality-norandomize 1".to_owned());
     expected.push("personality-ask ok".to_owned());
     expected.push("tiocsti 1".to_owned());
+    expected.extend(["sync 1".to_owned(), "cachestat 1".to_owned()]);
+    expected.push("prlimit-of-the-guest 38".to_owned());
+    expected.push("prlimit-own ok".to_owned());
     let seen: Vec<String> = done.text().lines().map(str::to_owned).collect();
     assert_eq!(seen, expected, "{}", done.complaint());
 }
@@ -194,6 +201,65 @@ async fn nobody_looks_into_the_guest_or_a_supervisor() {
             assert!(!done.exit.success(), "/proc/{pid}/{file} was read");
         }
     }
+}
+
+/// The tree that `bwrap` makes has a root that its user may write to, so what is refused there is
+/// refused by Landlock.
+#[tokio::test]
+async fn files_are_written_in_their_places_only_whatever_the_mounts_say() {
+    if fs::read_to_string("/sys/kernel/security/lsm").is_ok_and(|lsm| !lsm.contains("landlock")) {
+        eprintln!("skipped: this kernel has no Landlock");
+        return;
+    }
+    let Some(inside) = inside().await else { return };
+    for (script, works) in [
+        (
+            "echo x > /tmp/x && mv /tmp/x /tmp/y && ln /tmp/y /tmp/z && rm /tmp/y /tmp/z",
+            true,
+        ),
+        (
+            "mkdir /workspace/d && mkfifo /workspace/d/f && ln -s x /workspace/d/l",
+            true,
+        ),
+        (
+            "mkdir /tmp/from /tmp/to && echo x > /tmp/from/x && mv /tmp/from/x /tmp/to",
+            true,
+        ),
+        (
+            "echo x > /dev/null && head -c 1 /dev/zero > /dev/shm/x",
+            true,
+        ),
+        (
+            "cat /usr/bin/env > /dev/null && ls / /proc > /dev/null",
+            true,
+        ),
+        ("echo x > /x", false),
+        ("mkdir /d", false),
+        ("ln -s x /l", false),
+        ("echo 1000 > /proc/self/oom_score_adj", false),
+        ("echo x > /proc/self/comm", false),
+    ] {
+        let done = inside.sh(script).await;
+        assert_eq!(done.exit.success(), works, "{script}: {}", done.complaint());
+        assert!(
+            works || done.complaint().contains("ermission denied"),
+            "{script}: {}",
+            done.complaint()
+        );
+    }
+}
+
+/// Who runs out of memory first: what the agent started, then its supervisor, then the guest.
+#[tokio::test]
+async fn the_guest_is_the_last_to_go_and_no_core_is_written() {
+    let Some(inside) = inside().await else { return };
+    let done = inside
+        .sh("cat /proc/self/oom_score_adj; grep -h 'core file' /proc/self/limits | tr -s ' '")
+        .await;
+    assert_eq!(done.text(), "700\nMax core file size 1 1 bytes");
+    let guest = format!("/proc/{}/oom_score_adj", inside.pid());
+    let own: i32 = fs::read_to_string(guest).unwrap().trim().parse().unwrap();
+    assert!(own < 700, "{own}");
 }
 
 #[tokio::test]

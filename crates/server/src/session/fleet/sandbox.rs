@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use egress::{ClientId, Egress, Placeholder};
-use sandbox::guest_channel::{Guest, GuestIo, Incoming};
+use sandbox::guest_channel::{Guest, GuestIo, Incoming, Stats};
 use sandbox::{Isolation, LimitHits, Mount, Provider, Resources, Rootfs, SandboxId, Spec};
 use snapshot::SnapshotId;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
@@ -354,16 +354,55 @@ async fn watch(sandbox: Arc<Sandbox>, resources: Resources) {
         let Ok(stats) = sandbox.guest.stats().await else {
             continue;
         };
-        let is_full = stats.disk_total_bytes > 0
-            && stats.disk_used_bytes.saturating_mul(100)
-                >= stats.disk_total_bytes.saturating_mul(99);
-        if is_full && !full {
-            let what = format!(
-                "the sandbox hit its disk limit of {} MiB; writes fail until files are removed",
-                resources.disk_bytes >> 20
-            );
+        let found = disk_limit_hit(&stats, resources);
+        let is_full = found.is_some();
+        if let Some(what) = found.filter(|_| !full) {
             sandbox.tell(what).await;
         }
         full = is_full;
+    }
+}
+
+/// Which limit of its disk a sandbox has hit, in a sentence: bytes, or files of whatever size.
+fn disk_limit_hit(stats: &Stats, resources: Resources) -> Option<String> {
+    let full =
+        |used: u64, total: u64| total > 0 && used.saturating_mul(100) >= total.saturating_mul(99);
+    let limit = if full(stats.disk_used_bytes, stats.disk_total_bytes) {
+        format!("disk limit of {} MiB", resources.disk_bytes >> 20)
+    } else if full(stats.files_used, stats.files_total) {
+        format!("limit of {} files", stats.files_total)
+    } else {
+        return None;
+    };
+    Some(format!(
+        "the sandbox hit its {limit}; writes fail until files are removed"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_is_full_of_bytes_or_of_files() {
+        let resources = Resources {
+            disk_bytes: 64 << 20,
+            ..Resources::default()
+        };
+        let told = |bytes, files| {
+            let stats = Stats {
+                disk_used_bytes: bytes,
+                disk_total_bytes: 1000,
+                files_used: files,
+                files_total: 500,
+                ..Stats::default()
+            };
+            disk_limit_hit(&stats, resources)
+        };
+        assert_eq!(told(989, 494), None);
+        assert!(told(990, 0).unwrap().contains("disk limit of 64 MiB"));
+        assert!(told(0, 495).unwrap().contains("limit of 500 files"));
+        // A file system that does not say counts as one that has room.
+        assert_eq!(disk_limit_hit(&Stats::default(), resources), None);
     }
 }
