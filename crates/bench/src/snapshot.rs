@@ -243,7 +243,7 @@ impl Inside {
 
     async fn restore(&self, snapshots: &Snapshots, line: &str, id: &SnapshotId) -> Result<()> {
         let sink = self.guest.restore(vec![ROOT.to_owned()], None).await?;
-        snapshots.restore(line, id, sink).await?;
+        snapshots.restore(line, id, None, sink).await?;
         Ok(())
     }
 

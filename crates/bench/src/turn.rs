@@ -21,8 +21,10 @@ pub const TEXT: &str = "@say Hello from the model.";
 pub const DELTA: &[u8] = b"event: event_delta\n";
 /// The end of the turn.
 pub const IDLE: &[u8] = b"event: session.status_idle\n";
-/// Between the turns, so that what claude does after an answer is not measured with the next.
-const SETTLE: Duration = Duration::from_millis(300);
+/// Between the turns, so that what claude does after its start and after an answer is not measured with
+/// the next: it works on for almost two seconds, and on two processors that drowns what we add. Below
+/// the two seconds after which a session is frozen.
+const SETTLE: Duration = Duration::from_millis(1500);
 /// How many a crowd is.
 pub const CROWD: usize = 10;
 /// A crowd takes seconds, and is for orientation.

@@ -173,6 +173,20 @@ impl Launch {
         environment::environment(self)
     }
 
+    /// Whether it does nothing before its first prompt: a turn that was cut is taken up at once, and
+    /// so is what came due of its own.
+    #[must_use]
+    pub fn waits_for_prompt(&self) -> bool {
+        let cut = matches!(
+            self.session,
+            Session::Resume {
+                interrupted: true,
+                ..
+            }
+        );
+        !cut && !self.own_work
+    }
+
     /// The first line to write.
     pub fn initialize(&self, request_id: &str) -> Bytes {
         let system = self.system.as_deref().unwrap_or(DEFAULT_SYSTEM);

@@ -18,7 +18,7 @@ mod save;
 
 use bytes::{Bytes, BytesMut};
 use protocol::{ErrorCode, Frame as _, Opened, Refusal, TreeEnd, TreeFrame, User};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 pub use known::Known;
 
@@ -78,9 +78,11 @@ pub async fn restore(known: &Known, mut stream: Stream, roots: Vec<String>, user
         return;
     }
     let (pieces, queue) = mpsc::channel(QUEUE);
+    let (marked, mark) = oneshot::channel();
+    let mut mark = Some(mark);
     let next = known.begin(&roots);
     let work = move || {
-        let make = || restore::restore(next, queue);
+        let make = || restore::restore(next, queue, marked);
         as_user(user.as_ref(), make).unwrap_or_else(stranger)
     };
     let mut worker = tokio::task::spawn_blocking(work);
@@ -89,6 +91,12 @@ pub async fn restore(known: &Known, mut stream: Stream, roots: Vec<String>, user
         tokio::select! {
             // It has seen the end, or cannot go on.
             ended = &mut worker => break ended,
+            () = reached(&mut mark) => {
+                let mut frame = BytesMut::new();
+                TreeFrame::Mark.encode(&mut frame);
+                // A host that is gone is seen when the next piece is missing.
+                let _ = stream.send(&frame).await;
+            }
             read = stream.receive(&mut piece) => match read {
                 Ok(1..) => {
                     // The worker stops listening when it is done, and the next turn sees why.
@@ -109,6 +117,18 @@ pub async fn restore(known: &Known, mut stream: Stream, roots: Vec<String>, user
         known.keep(moment, end)
     };
     conclude(stream, restored.map(keep)).await;
+}
+
+/// Resolves once, when the files up to the mark are made.
+async fn reached(mark: &mut Option<oneshot::Receiver<()>>) {
+    let reached = match mark {
+        Some(mark) => mark.await.is_ok(),
+        None => false,
+    };
+    *mark = None;
+    if !reached {
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn conclude(mut stream: Stream, result: Result<TreeEnd, Refusal>) {

@@ -6,6 +6,7 @@
 //!          | Entry                              a directory or a link
 //!          | Entry (Data | Hole)* FileEnd       a file, its size in bytes and holes
 //!          | Entry (Data | Hole)* Void item     it changed meanwhile: forget it, once more
+//!          | Mark                               in a restored tree: say when all before it is made
 //! ```
 //!
 //! Paths are bytes relative to the root of the file system (`workspace/src/main.rs`), parents
@@ -39,6 +40,7 @@ const FILE_END: u8 = 0x55;
 const VOID: u8 = 0x56;
 const END: u8 = 0x57;
 const FAILED: u8 = 0x58;
+const MARK: u8 = 0x59;
 
 const DIR: u8 = 1;
 const FILE: u8 = 2;
@@ -63,6 +65,9 @@ pub enum TreeFrame {
     },
     /// Instead of [`TreeFrame::FileEnd`]: it changed while it was read. The same path follows anew.
     Void,
+    /// From the host, between two entries of a tree that is restored: everything before it is
+    /// needed early. From the guest: it is made. At most one in a tree.
+    Mark,
     /// From the sender: the tree is whole. From the restoring guest: everything is made.
     End(TreeEnd),
     /// It could not be finished; what was written so far stays.
@@ -204,6 +209,7 @@ impl Frame for TreeFrame {
                 _ => Err(bad),
             },
             VOID => empty(&payload, Self::Void, bad),
+            MARK => empty(&payload, Self::Mark, bad),
             END => json(&payload).map(Self::End).ok_or(bad),
             FAILED => json(&payload).map(Self::Failed).ok_or(bad),
             _ => Err(FrameError::UnknownKind { kind }),
@@ -219,6 +225,7 @@ impl Frame for TreeFrame {
             Self::FileEnd { torn: false } => (FILE_END, Bytes::from_static(&[0])),
             Self::FileEnd { torn: true } => (FILE_END, Bytes::from_static(&[1])),
             Self::Void => (VOID, Bytes::new()),
+            Self::Mark => (MARK, Bytes::new()),
             Self::End(end) => (END, to_json(end)),
             Self::Failed(refusal) => (FAILED, to_json(refusal)),
         }

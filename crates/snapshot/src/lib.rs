@@ -44,7 +44,7 @@ pub use error::{
     CollectError, ForkError, OpenError, RemoveError, RestoreError, SaveError, StoreError,
 };
 pub use id::{Key, SnapshotId, SnapshotIdError};
-pub use restore::Restored;
+pub use restore::{Early, Restored};
 pub use save::Saved;
 
 use lines::Lines;
@@ -96,13 +96,16 @@ impl Snapshots {
     /// Gives a snapshot's tree to `sink` as [`protocol::TreeFrame`]s and waits for its answer,
     /// `End` or `Failed`. Every byte is verified before it is sent; on an error the sink is
     /// dropped before the tree's `End`, so it knows that what it has is not all.
+    ///
+    /// With `early`, a `Mark` follows what is needed early, and the sink answers it with another.
     pub async fn restore(
         &self,
         line: &str,
         id: &SnapshotId,
+        early: Option<Early>,
         sink: impl AsyncRead + AsyncWrite + Unpin + Send,
     ) -> Result<Restored, RestoreError> {
-        restore::restore(&self.lines, line, *id, sink).await
+        restore::restore(&self.lines, line, *id, early, sink).await
     }
 
     /// Makes a snapshot exist in another line as well, under the same id, without copying its

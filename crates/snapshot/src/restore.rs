@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use protocol::{Frame as _, FrameDecoder, TreeEnd, TreeFrame};
+use protocol::{Entry, Frame as _, FrameDecoder, TreeEnd, TreeFrame};
 use tokio::{
     io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
     sync::{mpsc, oneshot},
@@ -32,6 +32,15 @@ pub struct Restored {
     pub example: Option<String>,
 }
 
+/// What is needed before the rest.
+#[derive(Debug)]
+pub struct Early {
+    /// A directory. It, what is in it, and everything that comes before it in the order of trees.
+    pub up_to: Bytes,
+    /// Rings when all of it is made; dropped when the restore fails before.
+    pub made: oneshot::Sender<()>,
+}
+
 /// Why the thread that reads stopped early.
 enum Stopped {
     Store(StoreError),
@@ -49,20 +58,22 @@ pub async fn restore(
     lines: &Arc<Lines>,
     name: &str,
     id: SnapshotId,
+    early: Option<Early>,
     sink: impl AsyncRead + AsyncWrite + Unpin + Send,
 ) -> Result<Restored, RestoreError> {
+    let (up_to, made) = early.map(|early| (early.up_to, early.made)).unzip();
     let line = lines.line(name)?;
     let shared = lines.lock(name).read_owned().await;
     let (pieces, queue) = mpsc::channel(QUEUE);
     let (sent_all, whole) = oneshot::channel();
     let work = blocking(move || {
         let _shared = shared;
-        let root = read(&line, id, pieces)?;
+        let root = read(&line, id, up_to, pieces)?;
         // Whoever asked may be gone.
         let _ = sent_all.send(());
         Ok::<_, Stopped>(root)
     });
-    let (answer, read) = tokio::join!(carry(queue, whole, sink), work);
+    let (answer, read) = tokio::join!(carry(queue, whole, made, sink), work);
     let root = match read {
         Err(Stopped::Store(error)) => return Err(error.into()),
         Err(Stopped::Unheard) => None,
@@ -85,6 +96,7 @@ pub async fn restore(
 async fn carry(
     mut queue: mpsc::Receiver<Bytes>,
     whole: oneshot::Receiver<()>,
+    made: Option<oneshot::Sender<()>>,
     sink: impl AsyncRead + AsyncWrite + Unpin,
 ) -> Option<Result<TreeEnd, RestoreError>> {
     let (mut from, mut to) = tokio::io::split(sink);
@@ -95,7 +107,7 @@ async fn carry(
         to.flush().await?;
         Ok::<_, io::Error>(whole.await.is_ok())
     };
-    let answer = answer(&mut from);
+    let answer = answer(&mut from, made);
     tokio::pin!(send, answer);
     tokio::select! {
         answer = &mut answer => Some(answer),
@@ -107,12 +119,23 @@ async fn carry(
     }
 }
 
-async fn answer(from: &mut (impl AsyncRead + Unpin)) -> Result<TreeEnd, RestoreError> {
+async fn answer(
+    from: &mut (impl AsyncRead + Unpin),
+    mut made: Option<oneshot::Sender<()>>,
+) -> Result<TreeEnd, RestoreError> {
     let mut decoder = FrameDecoder::<TreeFrame>::default();
     loop {
         match decoder.next_frame()? {
-            Some(TreeFrame::End(end)) => return Ok(end),
+            Some(TreeFrame::End(end)) => {
+                ring(&mut made);
+                return Ok(end);
+            }
             Some(TreeFrame::Failed(refusal)) => return Err(RestoreError::Refused(refusal)),
+            Some(TreeFrame::Mark) if made.is_some() => {
+                ring(&mut made);
+                // The end may have come with it.
+                continue;
+            }
             Some(_) => return Err(RestoreError::Sink(io::ErrorKind::InvalidData.into())),
             None => {}
         }
@@ -123,8 +146,20 @@ async fn answer(from: &mut (impl AsyncRead + Unpin)) -> Result<TreeEnd, RestoreE
     }
 }
 
-/// Reads a snapshot into the queue.
-fn read(line: &Line, id: SnapshotId, pieces: mpsc::Sender<Bytes>) -> Result<Root, Stopped> {
+/// Whoever does not wait any more has other troubles.
+fn ring(made: &mut Option<oneshot::Sender<()>>) {
+    if let Some(made) = made.take() {
+        let _ = made.send(());
+    }
+}
+
+/// Reads a snapshot into the queue, with a mark behind a directory if one is named.
+fn read(
+    line: &Line,
+    id: SnapshotId,
+    mut up_to: Option<Bytes>,
+    pieces: mpsc::Sender<Bytes>,
+) -> Result<Root, Stopped> {
     let mut index = Index::load(line)?;
     let (root, mut records) = Records::open(&mut index, id)?;
     let mut out = Out {
@@ -133,6 +168,10 @@ fn read(line: &Line, id: SnapshotId, pieces: mpsc::Sender<Bytes>) -> Result<Root
     };
     while let Some(peek) = records.next(&mut index)? {
         let Record { entry, content } = manifest::record(&peek, &mut index)?;
+        if up_to.take_if(|last| is_behind(&entry, last)).is_some() {
+            out.frame(&TreeFrame::Mark)?;
+            out.flush()?;
+        }
         out.frame(&TreeFrame::Entry(entry))?;
         if !peek.is_file() {
             continue;
@@ -147,9 +186,20 @@ fn read(line: &Line, id: SnapshotId, pieces: mpsc::Sender<Bytes>) -> Result<Root
         })?;
         out.frame(&TreeFrame::FileEnd { torn: false })?;
     }
+    if up_to.is_some() {
+        out.frame(&TreeFrame::Mark)?;
+    }
     out.frame(&TreeFrame::End(TreeEnd::default()))?;
     out.flush()?;
     Ok(root)
+}
+
+/// Whether an entry comes after a directory and everything in it.
+fn is_behind(entry: &Entry, directory: &[u8]) -> bool {
+    let below = entry.path.strip_prefix(directory);
+    let is_in_it = below.is_some_and(|rest| rest.first().is_none_or(|byte| *byte == b'/'));
+    let place = protocol::order((&entry.path, entry.is_dir()), (directory, true));
+    place.is_gt() && !is_in_it
 }
 
 /// Frames on their way to the sink, gathered in pieces.

@@ -16,7 +16,7 @@ use rustix::{
     fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, XattrFlags},
     io::Errno,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     chain::{self, Chain, DEPTH_MAX, DIRECTORY},
@@ -33,11 +33,13 @@ const FILE_BITS: u32 = 0o777;
 /// What a file has while it is made.
 const OWNERS: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// Makes what comes out of the queue, up to the end of the tree.
+/// Makes what comes out of the queue, up to the end of the tree; tells when it is at the mark.
 pub fn restore(
     moment: Moment,
     mut queue: mpsc::Receiver<Bytes>,
+    marked: oneshot::Sender<()>,
 ) -> Result<(TreeEnd, Moment), Refusal> {
+    let mut marked = Some(marked);
     let mut making = Making {
         moment,
         umask: umask(),
@@ -55,6 +57,11 @@ pub fn restore(
         let malformed = |error| bad(&format!("the tree: {error}"));
         match decoder.next_frame().map_err(malformed)? {
             Some(TreeFrame::End(_)) if making.file.is_none() => break,
+            Some(TreeFrame::Mark) if making.file.is_none() => match marked.take() {
+                // Whoever does not listen any more has given up the tree.
+                Some(marked) => drop(marked.send(())),
+                None => return Err(bad("the tree has two marks")),
+            },
             Some(frame) => making.frame(frame)?,
             None => match queue.blocking_recv() {
                 Some(piece) => decoder.push(&piece),

@@ -56,6 +56,7 @@ fn frame() -> impl Strategy<Value = TreeFrame> {
         any::<u64>().prop_map(TreeFrame::Hole),
         any::<bool>().prop_map(|torn| TreeFrame::FileEnd { torn }),
         Just(TreeFrame::Void),
+        Just(TreeFrame::Mark),
         (any::<i64>(), any::<u64>(), any::<Option<String>>()).prop_map(
             |(since_ns, skipped, example)| TreeFrame::End(TreeEnd {
                 since_ns,

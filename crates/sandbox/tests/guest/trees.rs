@@ -99,6 +99,16 @@ const DESCRIBE: &str = "cd /workspace && find . -printf '%P %y %#m %n %s %T@ %l\
     find . -type f -print0 | sort -z | xargs -0 sha256sum && \
     find . -type f -print0 | sort -z | xargs -0 getfattr -d -m - --absolute-names 2>/dev/null; true";
 
+/// A file of one byte.
+fn file(path: &'static str) -> Vec<TreeFrame> {
+    let entry = TreeFrame::Entry(plain(path, EntryKind::File { size: 1 }));
+    vec![
+        entry,
+        TreeFrame::Data(Bytes::from_static(b"x")),
+        TreeFrame::FileEnd { torn: false },
+    ]
+}
+
 async fn describe(inside: &Inside) -> String {
     inside.sh(DESCRIBE).await.text()
 }
@@ -166,6 +176,44 @@ async fn a_tree_becomes_the_same_tree_in_another_sandbox() {
         blocks.iter().all(|blocks| *blocks < 1000),
         "holes were filled: {blocks:?}"
     );
+}
+
+#[tokio::test]
+async fn a_mark_is_answered_when_all_before_it_is_made() {
+    let Some(inside) = inside().await else { return };
+    let roots = vec!["/workspace".to_owned()];
+    let mut io = soon(inside.guest.restore(roots, None)).await.unwrap();
+    let mut decoder = FrameDecoder::<TreeFrame>::default();
+    let mut bytes = BytesMut::new();
+    for frame in file("workspace/early") {
+        frame.encode(&mut bytes);
+    }
+    TreeFrame::Mark.encode(&mut bytes);
+    soon(io.write_all(&bytes.split())).await.unwrap();
+    while decoder.next_frame().unwrap() != Some(TreeFrame::Mark) {
+        soon(io.read_buf(decoder.buffer())).await.unwrap();
+    }
+    assert_eq!(inside.sh("ls /workspace").await.text(), "early");
+    for frame in file("workspace/late") {
+        frame.encode(&mut bytes);
+    }
+    TreeFrame::End(TreeEnd::default()).encode(&mut bytes);
+    soon(io.write_all(&bytes)).await.unwrap();
+    frames(io).await.unwrap();
+    assert_eq!(
+        inside.sh("ls /workspace | xargs echo").await.text(),
+        "early late"
+    );
+}
+
+#[tokio::test]
+async fn a_mark_right_before_the_end_does_no_harm() {
+    let Some(inside) = inside().await else { return };
+    for _ in 0..50 {
+        let mut tree = file("workspace/early");
+        tree.push(TreeFrame::Mark);
+        restore(&inside, &tree).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -284,14 +332,6 @@ async fn many_small_files_go_out_and_in() {
 async fn an_entry_that_leads_elsewhere_is_refused() {
     let Some(inside) = inside().await else { return };
     assert!(inside.sh("ln -s /tmp /workspace/out").await.exit.success());
-    let file = |path: &'static str| {
-        let entry = TreeFrame::Entry(plain(path, EntryKind::File { size: 1 }));
-        vec![
-            entry,
-            TreeFrame::Data(Bytes::from_static(b"x")),
-            TreeFrame::FileEnd { torn: false },
-        ]
-    };
     let link = |target: &'static str| {
         let target = Bytes::from_static(target.as_bytes());
         vec![TreeFrame::Entry(plain(

@@ -12,9 +12,9 @@ use std::sync::Arc;
 use api::id::Prefix;
 use chrono::{DateTime, Utc};
 use sha2::{Digest as _, Sha256};
-use snapshot::{SaveError, SnapshotId, Snapshots};
+use snapshot::{Early, SaveError, SnapshotId, Snapshots};
 use store::{FileRow, NewSnapshot, SessionRow, SnapshotRow, Store};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
 use tokio_util::io::SyncIoBridge;
 
 use super::Inner;
@@ -212,14 +212,25 @@ impl Keeping {
         })
     }
 
-    /// Brings a snapshot back into a seat.
+    /// Brings a snapshot back into a seat. `early` rings when all is there that a starting claude
+    /// looks at.
     ///
     /// # Errors
     /// In one sentence; some of it may be there then.
-    pub async fn restore(&self, seat: &Seat, id: &SnapshotId) -> Result<(), String> {
+    pub async fn restore(
+        &self,
+        seat: &Seat,
+        id: &SnapshotId,
+        early: oneshot::Sender<()>,
+    ) -> Result<(), String> {
         let tree = seat.restore().await.map_err(|error| with_causes(&error))?;
-        let restored = self.keeper.snapshots.restore(&self.session, id, tree).await;
-        let restored = restored.map_err(|error| with_causes(&error))?;
+        let early = Early {
+            up_to: seat.place().looked_at_first().into(),
+            made: early,
+        };
+        let snapshots = &self.keeper.snapshots;
+        let restored = snapshots.restore(&self.session, id, Some(early), tree);
+        let restored = restored.await.map_err(|error| with_causes(&error))?;
         *self.last.lock().await = Some((*id, restored.since_ns));
         Ok(())
     }
@@ -282,7 +293,7 @@ impl Keeping {
         let restored = self
             .keeper
             .snapshots
-            .restore(&self.environment, &id, tree)
+            .restore(&self.environment, &id, None, tree)
             .await;
         let restored = restored.map_err(|error| with_causes(&error))?;
         *last = Some((id, restored.since_ns));

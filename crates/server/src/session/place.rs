@@ -103,6 +103,15 @@ impl Place {
         ]
     }
 
+    /// The last directory, in the order of trees, that claude looks at before its first prompt: it
+    /// reads its configuration, and whether the working directory is a repository. Relative to the
+    /// root.
+    #[must_use]
+    pub fn looked_at_first(&self) -> String {
+        let path = format!("{}/.git", self.workspace);
+        path.trim_start_matches('/').to_owned()
+    }
+
     /// The owner of [`SHARED`], for whoever makes it.
     #[must_use]
     pub fn sharing() -> User {

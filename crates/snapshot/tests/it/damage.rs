@@ -108,7 +108,7 @@ async fn what_was_sealed_opens_with_its_key_only() {
     let cases = [(None, "encrypted"), (Some(Key::new([1; 32])), "this key")];
     for (key, says) in cases {
         let (ours, _theirs) = tokio::io::duplex(1 << 20);
-        let refused = other(key).restore("one", &id, ours).await;
+        let refused = other(key).restore("one", &id, None, ours).await;
         let Err(RestoreError::Store(error)) = refused else {
             panic!("{refused:?}")
         };

@@ -223,7 +223,7 @@ pub async fn restore(
     id: &SnapshotId,
 ) -> Result<(Tree, Restored), RestoreError> {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
-    let (tree, restored) = tokio::join!(take(theirs), snapshots.restore(line, id, ours));
+    let (tree, restored) = tokio::join!(take(theirs), snapshots.restore(line, id, None, ours));
     let restored = restored?;
     Ok((tree.expect("all of it was sent"), restored))
 }

@@ -1,8 +1,8 @@
 //! What goes in comes out, and what did not change costs nothing.
 
 use bytes::{Bytes, BytesMut};
-use protocol::{Entry, EntryKind, ErrorCode, Frame as _, Refusal, TreeFrame};
-use snapshot::{RestoreError, SaveError};
+use protocol::{Entry, EntryKind, ErrorCode, Frame as _, FrameDecoder, Refusal, TreeFrame};
+use snapshot::{Early, RestoreError, SaveError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::fixture::{Node, Piece, Store, Tree, end, key, noise, restore, take, unchanged};
@@ -237,18 +237,118 @@ async fn a_sink_that_refuses_is_heard() {
         theirs.write_all(&answer).await.unwrap();
         theirs
     };
-    let (_theirs, restored) = tokio::join!(refuse, store.snapshots.restore("one", &saved.id, ours));
+    let (_theirs, restored) = tokio::join!(
+        refuse,
+        store.snapshots.restore("one", &saved.id, None, ours)
+    );
     assert!(
         matches!(&restored, Err(RestoreError::Refused(refusal)) if refusal.code == ErrorCode::Denied),
         "{restored:?}"
     );
     let (ours, theirs) = tokio::io::duplex(1024);
     drop(theirs);
-    let restored = store.snapshots.restore("one", &saved.id, ours).await;
+    let restored = store.snapshots.restore("one", &saved.id, None, ours).await;
     assert!(
         matches!(restored, Err(RestoreError::Sink(_))),
         "{restored:?}"
     );
+}
+
+/// The paths of entries up to the first mark or the end.
+async fn entries(
+    io: &mut tokio::io::DuplexStream,
+    decoder: &mut FrameDecoder<TreeFrame>,
+) -> Vec<String> {
+    let mut paths = Vec::new();
+    loop {
+        match decoder.next_frame().unwrap() {
+            Some(TreeFrame::Entry(entry)) => {
+                paths.push(String::from_utf8_lossy(&entry.path).into_owned());
+            }
+            Some(TreeFrame::Mark | TreeFrame::End(_)) => return paths,
+            Some(_) => {}
+            None => assert!(io.read_buf(decoder.buffer()).await.unwrap() > 0),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_needed_early_comes_before_the_mark() {
+    let store = Store::new(None);
+    let mut tree = Tree::default();
+    let paths = [
+        "home",
+        "home/a",
+        "work",
+        "work/.git",
+        "work/.git/x",
+        "work/b",
+    ];
+    for path in paths {
+        tree.add(path, Node::Dir);
+    }
+    let saved = store.save("one", None, &tree.full()).await.unwrap();
+    for (up_to, before) in [("work/.git", 5), ("work/.a", 3), ("work/c", 6)] {
+        let (ours, mut theirs) = tokio::io::duplex(1024);
+        let (made, mut ring) = tokio::sync::oneshot::channel();
+        let early = Early {
+            up_to: up_to.into(),
+            made,
+        };
+        let sink = async {
+            let mut decoder = FrameDecoder::default();
+            let first = entries(&mut theirs, &mut decoder).await;
+            assert_eq!(first.len(), before, "{up_to}: {first:?}");
+            assert!(ring.try_recv().is_err());
+            let mut answer = BytesMut::new();
+            TreeFrame::Mark.encode(&mut answer);
+            theirs.write_all(&answer).await.unwrap();
+            (&mut ring).await.unwrap();
+            let rest = entries(&mut theirs, &mut decoder).await;
+            assert_eq!(rest.len(), paths.len() - before, "{up_to}: {rest:?}");
+            let mut answer = BytesMut::new();
+            end(&mut answer);
+            theirs.write_all(&answer).await.unwrap();
+        };
+        let restored = store.snapshots.restore("one", &saved.id, Some(early), ours);
+        let ((), restored) = tokio::join!(sink, restored);
+        restored.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_whole_tree_rings_with_and_without_a_mark_and_a_cut_one_never() {
+    let store = Store::new(None);
+    let id = store.save("one", None, &sample().full()).await.unwrap().id;
+    for (whole, marked) in [(true, false), (true, true), (false, false)] {
+        let (ours, mut theirs) = tokio::io::duplex(1 << 24);
+        let (made, ring) = tokio::sync::oneshot::channel();
+        let early = Early {
+            up_to: "work/none".into(),
+            made,
+        };
+        let mut answer = BytesMut::new();
+        if marked {
+            TreeFrame::Mark.encode(&mut answer);
+        }
+        match whole {
+            true => end(&mut answer),
+            false => {
+                let refusal = Refusal::new(ErrorCode::Denied, "the disk is full");
+                TreeFrame::Failed(refusal).encode(&mut answer);
+            }
+        }
+        let sink = async {
+            let mut decoder = FrameDecoder::default();
+            entries(&mut theirs, &mut decoder).await;
+            theirs.write_all(&answer).await.unwrap();
+            drop(theirs);
+        };
+        let restored = store.snapshots.restore("one", &id, Some(early), ours);
+        let ((), restored) = tokio::join!(sink, restored);
+        assert_eq!(restored.is_ok(), whole);
+        assert_eq!(ring.await.is_ok(), whole);
+    }
 }
 
 #[tokio::test]
@@ -256,7 +356,10 @@ async fn a_snapshot_that_is_not_there_is_an_error() {
     let store = Store::new(None);
     let id = store.save("one", None, &sample().full()).await.unwrap().id;
     let (ours, theirs) = tokio::io::duplex(1024);
-    let (tree, restored) = tokio::join!(take(theirs), store.snapshots.restore("other", &id, ours));
+    let (tree, restored) = tokio::join!(
+        take(theirs),
+        store.snapshots.restore("other", &id, None, ours)
+    );
     assert!(tree.is_none() && matches!(restored, Err(RestoreError::Store(_))));
     for name in ["", "../one", "a/b", ".hidden", &"x".repeat(200)] {
         let refused = store.save(name, None, &sample().full()).await;

@@ -9,7 +9,7 @@ use claude::lines::{Line, Lines};
 use sandbox::guest_channel::{
     Exit, LinkError, Output, ProcessInput, ProcessOutput, ProcessSpec, SpawnError,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{Ended, News, Order, Park, Parked, Start, Surroundings};
@@ -145,11 +145,7 @@ impl Claude {
     ///
     /// # Errors
     /// When it or its sandbox cannot do it.
-    pub async fn start(
-        seat: &mut Seat,
-        start: Start,
-        around: &Surroundings,
-    ) -> Result<Claude, Over> {
+    pub async fn start(seat: &Seat, start: Start, around: &Surroundings) -> Result<Claude, Over> {
         let Start {
             mut launch,
             snapshot,
@@ -157,22 +153,39 @@ impl Claude {
             first_word,
         } = start;
         start::seat(&mut launch, seat.place(), &around.placeholder);
-        if let Some(id) = snapshot {
-            let restored = around.keeping.restore(seat, &id).await;
+        let (early, looked_at) = oneshot::channel();
+        let restored = async {
+            let Some(id) = snapshot else { return Ok(()) };
+            let restored = around.keeping.restore(seat, &id, early).await;
             // A seat with a part of the files must not be gone on with, let alone saved.
             restored.map_err(|why| {
-                Over::Sandbox(Ended::new(
-                    format!("cannot bring the files back: {why}"),
-                    true,
-                ))
-            })?;
+                let why = format!("cannot bring the files back: {why}");
+                Over::Sandbox(Ended::new(why, true))
+            })
+        };
+        let started = async {
+            if let Some(tar) = transcript {
+                let tar = std::io::Cursor::new(tar);
+                let unpacked = seat.unpack_home(tar).await;
+                unpacked.map_err(|error| failed("bring the transcript back", error))?;
+            }
+            Claude::spawn(seat, &launch, first_word).await
+        };
+        if snapshot.is_none() || !launch.waits_for_prompt() {
+            restored.await?;
+            return started.await;
         }
-        if let Some(tar) = transcript {
-            let tar = std::io::Cursor::new(tar);
-            let unpacked = seat.unpack_home(tar).await;
-            unpacked.map_err(|error| failed("bring the transcript back", error))?;
-        }
-        Claude::spawn(seat, &launch, first_word).await
+        // It takes a while until claude has started, and the rest of the files comes meanwhile.
+        let started = async {
+            match looked_at.await {
+                Ok(()) => started.await,
+                // The other one says why.
+                Err(_) => std::future::pending().await,
+            }
+        };
+        let ((), mut claude) = tokio::try_join!(restored, started)?;
+        claude.reader.ready_by = Some(Instant::now() + first_word);
+        Ok(claude)
     }
 
     /// Starts claude in a seat where all its files are.
