@@ -238,7 +238,7 @@ impl Inside {
         let since = last.map_or(0, |last| last.since_ns);
         let tree = self.guest.save(vec![ROOT.to_owned()], since, None).await?;
         let parent = last.map(|last| &last.id);
-        Ok(snapshots.save(line, parent, tree).await?)
+        Ok(snapshots.save(line, parent, u64::MAX, tree).await?)
     }
 
     async fn restore(&self, snapshots: &Snapshots, line: &str, id: &SnapshotId) -> Result<()> {

@@ -71,12 +71,6 @@ impl Snapshots {
         })
     }
 
-    /// Refuses trees that bring more bytes of content than this. A sandbox has a disk of its own,
-    /// but what its guest sends is the word of a stranger.
-    pub fn limit_bytes(&self, bytes: u64) {
-        self.lines.set_limit(bytes);
-    }
-
     /// Saves a tree: [`protocol::TreeFrame`]s up to their `End`. Durable when it returns; when it
     /// fails or is dropped, nothing is kept. When the tree is the parent's, nothing is written,
     /// and the answer is the parent.
@@ -84,13 +78,17 @@ impl Snapshots {
     /// What the source calls unchanged is taken from the parent, a snapshot of the same line.
     /// When the parent does not have it, the answer is [`SaveError::NeedFull`], and the caller
     /// saves again from a source that leaves nothing out.
+    ///
+    /// A tree that brings more than `most` bytes of content is refused: a sandbox has a disk of its
+    /// own, but what its guest sends is the word of a stranger.
     pub async fn save(
         &self,
         line: &str,
         parent: Option<&SnapshotId>,
+        most: u64,
         source: impl AsyncRead + Unpin + Send,
     ) -> Result<Saved, SaveError> {
-        save::save(&self.lines, line, parent.copied(), source).await
+        save::save(&self.lines, line, parent.copied(), most, source).await
     }
 
     /// Gives a snapshot's tree to `sink` as [`protocol::TreeFrame`]s and waits for its answer,

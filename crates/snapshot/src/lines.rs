@@ -4,10 +4,7 @@ use std::{
     collections::HashMap,
     fs, io,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, Weak,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, Mutex, Weak},
 };
 
 use tokio::sync::RwLock;
@@ -24,7 +21,6 @@ const REMOVED: &str = ".removed-";
 pub struct Lines {
     dir: PathBuf,
     key: Option<Key>,
-    limit: AtomicU64,
     /// Locks of the lines that somebody uses. Whoever adds or reads shares one; whoever removes
     /// has it alone.
     locks: Mutex<HashMap<String, Weak<RwLock<()>>>>,
@@ -52,18 +48,8 @@ impl Lines {
         Ok(Self {
             dir,
             key,
-            limit: AtomicU64::new(u64::MAX),
             locks: Mutex::default(),
         })
-    }
-
-    /// The most bytes of content that one save may bring.
-    pub fn limit(&self) -> u64 {
-        self.limit.load(Ordering::Relaxed)
-    }
-
-    pub fn set_limit(&self, bytes: u64) {
-        self.limit.store(bytes, Ordering::Relaxed);
     }
 
     /// A line by its name.

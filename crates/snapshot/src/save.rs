@@ -51,15 +51,15 @@ pub async fn save(
     lines: &Arc<Lines>,
     name: &str,
     parent: Option<SnapshotId>,
+    most: u64,
     source: impl AsyncRead + Unpin + Send,
 ) -> Result<Saved, SaveError> {
     let line = lines.line(name)?;
     let shared = lines.lock(name).read_owned().await;
     let (pieces, queue) = mpsc::channel(frames::QUEUE);
-    let left = lines.limit();
     let work = blocking(move || {
         let _shared = shared;
-        Saving::begin(&line, parent, left)?.run(Frames::new(queue))
+        Saving::begin(&line, parent, most)?.run(Frames::new(queue))
     });
     let ((), saved) = tokio::join!(frames::pump(source, pieces), work);
     saved

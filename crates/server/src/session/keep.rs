@@ -195,7 +195,10 @@ impl Keeping {
             let tree = seat.save(since).await;
             let tree = tree.map_err(|error| with_causes(&error))?;
             let snapshots = &self.keeper.snapshots;
-            match snapshots.save(&self.session, parent, tree).await {
+            match snapshots
+                .save(&self.session, parent, seat.most_content(), tree)
+                .await
+            {
                 Ok(saved) => break saved,
                 Err(SaveError::NeedFull { .. }) if from.is_some() => from = None,
                 Err(error) => return Err(with_causes(&error)),
@@ -246,7 +249,9 @@ impl Keeping {
             let tree = tree.map_err(|error| with_causes(&error))?;
             let parent = last.as_ref().map(|(id, _)| id);
             let snapshots = &self.keeper.snapshots;
-            let saved = snapshots.save(&self.environment, parent, tree).await;
+            let saved = snapshots
+                .save(&self.environment, parent, seat.most_content(), tree)
+                .await;
             let saved = saved.map_err(|error| with_causes(&error))?;
             if parent == Some(&saved.id) {
                 return Ok((saved.id, saved.since_ns));

@@ -125,7 +125,10 @@ async fn what_was_kept_before_there_was_a_key_stays_readable() {
     let mut next = tree.clone();
     next.file("w/secret", "nobody shall read this");
     let source = next.since(&tree);
-    let saved = snapshots.save("one", Some(&id), &source[..]).await.unwrap();
+    let saved = snapshots
+        .save("one", Some(&id), u64::MAX, &source[..])
+        .await
+        .unwrap();
     let (back, _) = crate::fixture::restore(&snapshots, "one", &saved.id)
         .await
         .unwrap();

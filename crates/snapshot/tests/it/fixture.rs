@@ -206,7 +206,7 @@ impl Store {
         parent: Option<&SnapshotId>,
         source: &[u8],
     ) -> Result<Saved, SaveError> {
-        self.snapshots.save(line, parent, source).await
+        self.snapshots.save(line, parent, u64::MAX, source).await
     }
 
     pub async fn restore(&self, line: &str, id: &SnapshotId) -> Result<Tree, RestoreError> {

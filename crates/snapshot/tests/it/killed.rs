@@ -202,7 +202,7 @@ async fn suffer(dir: &Path, mut live: Live, mut chance: Chance) {
                     .unwrap_or_default();
                 let source = tree(version).since(&before);
                 let saved = snapshots
-                    .save(line, parent.map(|(id, _)| id), &source[..])
+                    .save(line, parent.map(|(id, _)| id), u64::MAX, &source[..])
                     .await
                     .unwrap();
                 println!("saved {line} {} {version}", saved.id);

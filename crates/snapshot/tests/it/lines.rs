@@ -154,7 +154,7 @@ async fn a_line_in_use_is_not_collected() {
     let ids = versions(&store, "one", 2).await;
     let (mut ours, theirs) = tokio::io::duplex(1 << 20);
     let snapshots = store.snapshots.clone();
-    let saving = tokio::spawn(async move { snapshots.save("one", None, theirs).await });
+    let saving = tokio::spawn(async move { snapshots.save("one", None, u64::MAX, theirs).await });
     ours.write_all(&tree(90).full()[..50_000]).await.unwrap();
     // Whether the save has begun is seen by what it writes.
     until("a third file", || bytes(&store, "one").0 == 3).await;
@@ -173,7 +173,7 @@ async fn a_save_that_is_dropped_leaves_nothing() {
     let (mut ours, theirs) = tokio::io::duplex(1 << 20);
     ours.write_all(&tree(5).full()[..50_000]).await.unwrap();
     let snapshots = store.snapshots.clone();
-    let saving = tokio::spawn(async move { snapshots.save("one", None, theirs).await });
+    let saving = tokio::spawn(async move { snapshots.save("one", None, u64::MAX, theirs).await });
     until("a second file", || bytes(&store, "one").0 == 2).await;
     saving.abort();
     assert!(saving.await.is_err());

@@ -371,12 +371,12 @@ async fn a_snapshot_that_is_not_there_is_an_error() {
 async fn more_content_than_allowed_is_refused() {
     let (store, tree) = (Store::new(None), sample());
     let content = 3_000_000 + 100_000 + 1000 + 4 + 1;
-    store.snapshots.limit_bytes(content - 1);
-    let refused = store.save("one", None, &tree.full()).await;
+    let (snapshots, tree) = (&store.snapshots, tree.full());
+    let refused = snapshots.save("one", None, content - 1, &tree[..]).await;
     assert!(
         matches!(refused, Err(SaveError::TooLarge(_))),
         "{refused:?}"
     );
-    store.snapshots.limit_bytes(content);
-    assert!(store.save("one", None, &tree.full()).await.is_ok());
+    let saved = snapshots.save("one", None, content, &tree[..]).await;
+    assert!(saved.is_ok());
 }
