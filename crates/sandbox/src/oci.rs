@@ -180,6 +180,14 @@ impl Provider for Oci {
         group::yield_to_others(&self.shared, id, yields).await
     }
 
+    async fn limit_processor(
+        &self,
+        id: &SandboxId,
+        millis: Option<u32>,
+    ) -> Result<(), ProviderError> {
+        group::limit_processor(&self.shared, id, millis).await
+    }
+
     async fn footprints(&self, id: &SandboxId) -> Result<Footprints, ProviderError> {
         group::footprints(&self.shared, id)
     }

@@ -91,6 +91,17 @@ pub trait Provider: Send + Sync {
         Err(ProviderError::CANNOT_YIELD)
     }
 
+    /// Sets the sandbox's limit of the processor, in thousandths of one, or lifts it: what the server
+    /// itself asks a guest to do should not wait for what a session may use.
+    async fn limit_processor(
+        &self,
+        id: &SandboxId,
+        millis: Option<u32>,
+    ) -> Result<(), ProviderError> {
+        let _ = (id, millis);
+        Err(ProviderError::CANNOT_YIELD)
+    }
+
     /// What the sandbox and each group in it take, by the kernel's count: a few small files are
     /// read, the guest is not asked.
     async fn footprints(&self, id: &SandboxId) -> Result<Footprints, ProviderError> {
@@ -398,7 +409,7 @@ pub enum ProviderError {
 
 impl ProviderError {
     const CANNOT_FREEZE: Self = Self::unable("frozen");
-    const CANNOT_YIELD: Self = Self::unable("put behind others");
+    const CANNOT_YIELD: Self = Self::unable("given more or less of the processor");
     const CANNOT_COUNT: Self = Self::unable("measured from outside");
     const CANNOT_GROUP: Self = Self::unable("divided into groups");
 

@@ -12,6 +12,7 @@ mod world;
 use std::{
     fs,
     os::unix::process::CommandExt,
+    path::Path,
     process::{Command, Stdio},
     time::{Duration, SystemTime},
 };
@@ -800,6 +801,47 @@ async fn group_at_its_memory_limit_dies_alone() {
         assert!(matches!(refused, Err(ProviderError::Spec { .. })), "{name}");
     }
     provider.destroy(&hungry).await.unwrap();
+    world.assert_nothing_left().await;
+}
+
+/// The kernel's word for a sandbox's limit of the processor.
+fn quota(world: &World, name: &str) -> String {
+    let directory = world.data.path().join("sandboxes").join(name);
+    let request = fs::read_to_string(directory.join("request.json")).unwrap();
+    let request: serde_json::Value = serde_json::from_str(&request).unwrap();
+    let groups = request["cgroups"].as_array().unwrap().iter();
+    let files = groups.flat_map(|group| {
+        let group = Path::new(group.as_str().unwrap());
+        ["cpu.cfs_quota_us", "cpu.max", "../cpu.max"].map(|file| group.join(file))
+    });
+    let text = files
+        .filter_map(|file| fs::read_to_string(file).ok())
+        .next();
+    let text = text.expect("a limit of the processor is kept here");
+    text.split_whitespace().next().unwrap().replace("max", "-1")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limit_of_the_processor_can_be_lifted_for_a_while() {
+    let Some(world) = World::embedded().await else {
+        return;
+    };
+    let sandbox = world.create("hasty").await;
+    let (provider, hasty) = (&world.provider, id("hasty"));
+    let usual = quota(&world, "hasty");
+    let millis = spec("hasty").resources.cpu_millis;
+    for (asked, told) in [
+        (None, "-1".to_owned()),
+        (Some(250), "250000".to_owned()),
+        (Some(millis), usual),
+    ] {
+        provider.limit_processor(&hasty, asked).await.unwrap();
+        assert_eq!(quota(&world, "hasty"), told);
+    }
+    provider.destroy(&hasty).await.unwrap();
+    drop(sandbox);
+    let absent = provider.limit_processor(&hasty, None).await;
+    assert!(matches!(absent, Err(ProviderError::Absent { .. })));
     world.assert_nothing_left().await;
 }
 

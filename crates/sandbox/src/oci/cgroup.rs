@@ -312,7 +312,7 @@ impl Cgroups {
     fn limits(&self, controller: &str, resources: &Resources) -> Vec<(&'static str, String)> {
         let memory = resources.memory_bytes.to_string();
         let pids = resources.pids.to_string();
-        let quota = quota_us(resources).to_string();
+        let quota = quota_us(resources.cpu_millis).to_string();
         let period = CPU_PERIOD_US.to_string();
         match (&self.layout, controller) {
             (Layout::V1 { .. }, "memory") => {
@@ -358,8 +358,8 @@ fn weigh(file: &Path, one: u64, most: u64) {
 
 /// The processor time of one period, in microseconds. The kernel takes no less than a
 /// millisecond.
-pub(super) fn quota_us(resources: &Resources) -> u64 {
-    (u64::from(resources.cpu_millis) * CPU_PERIOD_US / 1000).max(1000)
+pub(super) fn quota_us(millis: u32) -> u64 {
+    (u64::from(millis) * CPU_PERIOD_US / 1000).max(1000)
 }
 
 /// Lets the groups below one of version 2 have limits of their own.

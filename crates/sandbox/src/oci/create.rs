@@ -261,7 +261,7 @@ fn write_files(
         limits: Limits {
             memory_bytes: resources.memory_bytes,
             pids: resources.pids,
-            cpu_quota_us: cgroup::quota_us(resources),
+            cpu_quota_us: cgroup::quota_us(resources.cpu_millis),
             cpu_period_us: CPU_PERIOD_US,
         },
         maker,

@@ -70,6 +70,20 @@ pub(super) async fn yield_to_others(
     .await
 }
 
+pub(super) async fn limit_processor(
+    shared: &Arc<Shared>,
+    id: &SandboxId,
+    millis: Option<u32>,
+) -> Result<()> {
+    let path = path(shared, id, None)?;
+    alone(shared, id, path, move |groups, path| {
+        groups
+            .limit_processor(path, millis)
+            .map_err(host("change the sandbox's limit of the processor"))
+    })
+    .await
+}
+
 pub(super) fn footprints(shared: &Shared, id: &SandboxId) -> Result<Footprints> {
     let groups = cgroups(shared, "measured from outside")?;
     let (sandbox, groups) = groups

@@ -16,8 +16,9 @@ use std::{
 use nix::errno::Errno;
 
 use super::{
-    Cgroups, LEAF, Layout,
+    CPU_PERIOD_US, Cgroups, LEAF, Layout,
     files::{keyed, members, put, remove},
+    quota_us,
 };
 use crate::{
     oci::process,
@@ -173,6 +174,23 @@ impl Cgroups {
             Layout::V2(_) => ("cpu.weight", "1", "100"),
         };
         put(&group.join(file), if yields { least } else { usual })
+    }
+
+    /// Sets how much of the processor a sandbox may have, in thousandths of one; `None` is all.
+    pub fn limit_processor(&self, id: &str, millis: Option<u32>) -> io::Result<()> {
+        let group = self.layout.of("cpu").map(|mount| self.at(mount, id));
+        let group = group.ok_or(io::ErrorKind::NotFound)?;
+        let quota = millis.map(|millis| quota_us(millis).to_string());
+        match self.layout {
+            Layout::V1 { .. } => {
+                let quota = quota.as_deref().unwrap_or("-1");
+                put(&group.join("cpu.cfs_quota_us"), quota)
+            }
+            Layout::V2(_) => {
+                let quota = quota.as_deref().unwrap_or("max");
+                put(&group.join("cpu.max"), &format!("{quota} {CPU_PERIOD_US}"))
+            }
+        }
     }
 
     /// What a sandbox takes, and each group in it.

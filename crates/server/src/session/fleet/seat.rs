@@ -83,7 +83,10 @@ impl Seat {
             return Ok(());
         };
         let provider = &self.chair.sandbox.provider;
-        let made = provider.group(&self.chair.sandbox.id, &group, GroupLimits::default());
+        let limits = GroupLimits {
+            memory_bytes: Some(self.chair.sandbox.member_memory()),
+        };
+        let made = provider.group(&self.chair.sandbox.id, &group, limits);
         made.await
             .map_err(|error| Ended::step("make the session's control group", &error, true))
     }
@@ -193,6 +196,18 @@ impl Seat {
         }
     }
 
+    /// Lifts the limit of the processor, or sets it again. Only for the only seat of a sandbox.
+    pub async fn hurry(&self, hurries: bool) {
+        if self.place.user.is_some() {
+            return;
+        }
+        let sandbox = &self.chair.sandbox;
+        let millis = (!hurries).then_some(sandbox.resources.cpu_millis);
+        if let Err(error) = sandbox.provider.limit_processor(&sandbox.id, millis).await {
+            tracing::debug!(sandbox.id = %sandbox.id, error = &error as &dyn std::error::Error, "sandbox {} keeps its limit of the processor", sandbox.id);
+        }
+    }
+
     /// Writes a tar archive below the home directory.
     ///
     /// # Errors
@@ -223,6 +238,13 @@ impl Seat {
     pub async fn restore(&self) -> Result<GuestIo, LinkError> {
         let (roots, user) = (self.place.roots(), self.place.user.clone());
         self.chair.sandbox.guest.restore(roots, user).await
+    }
+
+    /// The most bytes that its guest may send as the content of files: what the sandbox's disk can hold,
+    /// and once more, because a file that changes while it is read comes again.
+    #[must_use]
+    pub fn most_content(&self) -> u64 {
+        self.chair.sandbox.resources.disk_bytes.saturating_mul(2)
     }
 
     /// What became last of the directory that the seat has in common with others; `None` when it has

@@ -146,6 +146,17 @@ impl Claude {
     /// # Errors
     /// When it or its sandbox cannot do it.
     pub async fn start(seat: &Seat, start: Start, around: &Surroundings) -> Result<Claude, Over> {
+        if start.snapshot.is_none() {
+            return Claude::bring_up(seat, start, around).await;
+        }
+        // The files come with the processor time of the sandbox, which claude needs at the same time.
+        seat.hurry(true).await;
+        let started = Claude::bring_up(seat, start, around).await;
+        seat.hurry(false).await;
+        started
+    }
+
+    async fn bring_up(seat: &Seat, start: Start, around: &Surroundings) -> Result<Claude, Over> {
         let Start {
             mut launch,
             snapshot,
