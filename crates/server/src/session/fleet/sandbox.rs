@@ -58,6 +58,8 @@ pub struct Sandbox {
     pub(super) id: SandboxId,
     pub(super) guest: Guest,
     pub(super) provider: Arc<dyn Provider>,
+    /// Its limits.
+    pub(super) resources: Resources,
     /// When it was made.
     pub(super) made: Instant,
     /// What the common directory came from or went to last, and when; who saves it holds the lock.
@@ -156,6 +158,12 @@ impl Sandbox {
         Some((way, sitter))
     }
 
+    /// The most memory, in bytes, that one of several may have: less than the sandbox, so that whoever
+    /// takes too much loses its own processes and not those of the others.
+    pub(super) fn member_memory(&self) -> u64 {
+        self.resources.memory_bytes / 4 * 3
+    }
+
     async fn tell(&self, message: String) {
         let sitters: Vec<Sitter> = self.lock().values().flatten().cloned().collect();
         for sitter in sitters {
@@ -205,6 +213,7 @@ async fn keep(
                 id: id.clone(),
                 guest: guest.clone(),
                 provider: fleet.provider.clone(),
+                resources: plan.resources,
                 made: Instant::now(),
                 common: tokio::sync::Mutex::default(),
                 sitters: Mutex::default(),
@@ -259,7 +268,7 @@ async fn make(fleet: &Fleet, id: &SandboxId, plan: &Plan) -> Result<(Guest, Inco
 async fn live(fleet: &Fleet, sandbox: &Arc<Sandbox>, incoming: Incoming, plan: &Plan) {
     let mut carriers = JoinSet::new();
     carriers.spawn(serve(incoming, sandbox.clone(), fleet.egress.clone()));
-    carriers.spawn(watch(sandbox.clone(), plan.resources));
+    carriers.spawn(watch(sandbox.clone(), plan.members));
     if plan.members {
         carriers.spawn(sweep(sandbox.clone()));
     }
@@ -323,8 +332,11 @@ async fn explain(ended: Ended, id: &SandboxId, fleet: &Fleet) -> Ended {
 
 /// Asks for limits that were hit and tells each once. A frozen guest does not answer, and cannot hit
 /// any; asking goes on when it is thawed.
-async fn watch(sandbox: Arc<Sandbox>, resources: Resources) {
+async fn watch(sandbox: Arc<Sandbox>, members: bool) {
+    let resources = sandbox.resources;
     let mut seen = LimitHits::default();
+    // Memory kills of the members' groups, by seat.
+    let mut own = BTreeMap::new();
     // A limit that is hit again and again is told once, until it was left alone for a while.
     let (mut refusing, mut full) = (false, false);
     let mut every = interval(LIMITS_EVERY);
@@ -333,7 +345,11 @@ async fn watch(sandbox: Arc<Sandbox>, resources: Resources) {
     loop {
         every.tick().await;
         if let Ok(hits) = sandbox.provider.limits(&sandbox.id).await {
-            if hits.oom_kills > seen.oom_kills {
+            let told = match members {
+                true => tell_members(&sandbox, &mut own).await,
+                false => 0,
+            };
+            if hits.oom_kills > seen.oom_kills + told {
                 let limit = resources.memory_bytes >> 20;
                 let what = format!(
                     "the sandbox hit its memory limit of {limit} MiB and the kernel killed a process in it"
@@ -361,6 +377,30 @@ async fn watch(sandbox: Arc<Sandbox>, resources: Resources) {
         }
         full = is_full;
     }
+}
+
+/// Tells each member that hit its own memory limit since the last time; how many processes were killed.
+async fn tell_members(sandbox: &Sandbox, seen: &mut BTreeMap<u32, u64>) -> u64 {
+    let sitters: Vec<(u32, Option<Sitter>)> = sandbox.lock().clone().into_iter().collect();
+    seen.retain(|seat, _| sitters.iter().any(|(taken, _)| taken == seat));
+    let mut killed = 0;
+    for (seat, sitter) in sitters {
+        let group = super::seat::group(seat);
+        let Ok(hits) = sandbox.provider.group_limits(&sandbox.id, &group).await else {
+            continue;
+        };
+        let before = seen.insert(seat, hits.oom_kills).unwrap_or_default();
+        let new = hits.oom_kills.saturating_sub(before);
+        killed += new;
+        if let (1.., Some(sitter)) = (new, sitter) {
+            let what = format!(
+                "the session hit its part of the sandbox's memory, {} MiB, and the kernel killed a process of it",
+                sandbox.member_memory() >> 20
+            );
+            let _ = sitter.news.send(News::Limit(what)).await;
+        }
+    }
+    killed
 }
 
 /// Which limit of its disk a sandbox has hit, in a sentence: bytes, or files of whatever size.
