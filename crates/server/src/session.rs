@@ -24,6 +24,7 @@
 //! Nothing here knows how the API is spoken.
 
 pub mod actor;
+mod class;
 pub mod feed;
 pub mod fleet;
 pub mod fork;
@@ -235,6 +236,10 @@ impl Sessions {
         let sessions = self.clone();
         self.0.tasks.spawn(async move {
             let inner = &sessions.0;
+            tokio::select! {
+                () = inner.shutdown.cancelled() => return,
+                () = sessions.bring_back() => {}
+            }
             let mut every = tokio::time::interval(RECONCILE);
             for round in 0.. {
                 let work = async {
@@ -252,6 +257,27 @@ impl Sessions {
             }
         });
         Ok(())
+    }
+
+    /// Brings back what lives without being asked: sessions whose sandboxes stay, as many as there are
+    /// places (the others come back with their next message), and the least number of spares.
+    async fn bring_back(&self) {
+        let inner = &self.0;
+        let places = u32::try_from(inner.settings.max_sandboxes).unwrap_or(u32::MAX);
+        match inner.store.sessions().long_running(places).await {
+            Ok(staying) => {
+                for (realm, id) in staying {
+                    let requests = inner.handle(&realm, &id, |handle| handle.requests.clone());
+                    // One whose inbox is full is not asleep.
+                    let _ = requests.try_send(Request::Revive);
+                }
+            }
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "sessions whose sandboxes stay come back with their next message: they cannot be read"
+            ),
+        }
+        class::remember(inner).await;
     }
 
     /// Removes what has outlived its time; every so many rounds, beginning with round 0, also what an

@@ -5,6 +5,7 @@
 mod fork;
 mod list;
 mod row;
+mod standing;
 
 use chrono::{DateTime, Utc};
 use rusqlite::{Connection, OptionalExtension, params};

@@ -121,6 +121,14 @@ impl Pattern {
     }
 }
 
+impl Hosting {
+    /// Whether others may sit in a session's sandbox.
+    #[must_use]
+    pub fn has_company(&self) -> bool {
+        self.pattern == Pattern::Shared || self.max_sessions > 1
+    }
+}
+
 impl Default for Hosting {
     fn default() -> Hosting {
         let pattern = Pattern::default();
@@ -156,7 +164,7 @@ impl Hosting {
             let rule = format!("must not be above `max`, got {min} and {max}");
             return Err(at.key("pool").key("min").invalid(rule));
         }
-        if self.pool.max > 0 && (sessions > 1 || self.pattern == Pattern::Shared) {
+        if self.pool.max > 0 && self.has_company() {
             let rule = format!(
                 "needs a sandbox for each session: `max_sessions` 1, which is {sessions}, and a `pattern` other than `shared`"
             );

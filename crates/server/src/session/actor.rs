@@ -55,6 +55,8 @@ pub enum Request {
     Archive(oneshot::Sender<Result<(), Refused>>),
     /// Keep a snapshot of the files as they are, when the session has a seat.
     Save(oneshot::Sender<Result<(), Refused>>),
+    /// Bring back the sandbox of a session that is to stay.
+    Revive,
     /// End everything, so that the session can be deleted.
     Delete(oneshot::Sender<Result<(), Refused>>),
     /// Change the session's fields.

@@ -22,7 +22,7 @@ use super::runner::{Ended, News};
 use super::uuid_of;
 use crate::ids::Ids;
 use pool::Pool;
-pub use pool::{Class, Spare, fill};
+pub use pool::{CLASSES, Class, Spare, fill};
 use sandbox::Sandbox;
 pub use sandbox::{Plan, Sitter};
 pub use seat::{Seat, Stillness};
@@ -216,6 +216,11 @@ impl Fleet {
     /// A sandbox that was made ready for a session of this class, if there is one.
     pub fn claim(&self, class: Class) -> Option<Spare> {
         self.pool.claim(class)
+    }
+
+    /// Keeps as many spares of a class as its environment wants at least.
+    pub fn keep(&self, class: Class) {
+        self.pool.keep(class);
     }
 
     /// Ends the spares of an environment, or of all when it is empty.

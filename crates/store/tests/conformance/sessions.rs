@@ -320,6 +320,57 @@ async fn a_starting_server_is_told_what_is_unfinished() {
 }
 
 #[tokio::test]
+async fn a_starting_server_is_told_what_is_to_stay() {
+    let bed = Bed::new().await;
+    let hosted = |id: &str, hosting: &str| SessionRow {
+        environment: format!(r#"{{"hosting": {hosting}}}"#),
+        ..session(id)
+    };
+    let staying = r#"{"pattern": "long_running", "pool": {"min": 0, "max": 0}}"#;
+    let pooled = r#"{"pattern": "hybrid", "pool": {"min": 1, "max": 2}}"#;
+    for new in [
+        hosted("fresh", staying),
+        hosted("old", staying),
+        hosted("new", r#"{"pattern": "shared"}"#),
+        hosted("over", staying),
+        hosted("pool 1", pooled),
+        hosted("pool 2", pooled),
+        session("plain"),
+    ] {
+        bed.store.sessions().create(new, Vec::new()).await.unwrap();
+    }
+    for (id, status, when) in [
+        ("old", Status::Idle, 41),
+        ("new", Status::Idle, 42),
+        ("over", Status::Terminated, 43),
+        ("pool 2", Status::Idle, 44),
+    ] {
+        let fence = bed.claim(id).await;
+        let entry = TranscriptEntry {
+            subpath: String::new(),
+            uuid: Some(id.to_owned()),
+            body: "{}".to_owned(),
+        };
+        let status = Write::Status {
+            status,
+            attention: false,
+            updated_at: at(when),
+        };
+        let writes = vec![Write::Transcript(vec![entry]), status];
+        bed.store.events().commit(id, fence, writes).await.unwrap();
+    }
+    let ids = async |most| -> Vec<String> {
+        let found = bed.store.sessions().long_running(most).await.unwrap();
+        found.into_iter().map(|(_, id)| id).collect()
+    };
+    assert_eq!(ids(10).await, ["new", "old"]);
+    assert_eq!(ids(1).await, ["new"]);
+    let pools = bed.store.sessions().latest_with_pool(10).await.unwrap();
+    let pools: Vec<&str> = pools.iter().map(|row| row.id.as_str()).collect();
+    assert_eq!(pools, ["pool 2"]);
+}
+
+#[tokio::test]
 async fn everything_survives_closing_and_opening() {
     let Bed { store, dir } = Bed::with_session("sesn_1").await;
     let before = store.sessions().get(&MINE, "sesn_1").await.unwrap();

@@ -2,11 +2,12 @@
 //! turns.
 
 use std::fs;
+use std::time::Duration;
 
 use integration::{Agent, Events, World, until};
 use serde_json::{Value, json};
 
-use super::{answers, bash, restless, shell};
+use super::{answers, bash, frozen, restless, shell};
 
 #[tokio::test]
 async fn a_process_in_the_background_keeps_its_sandbox_from_freezing() {
@@ -125,5 +126,58 @@ async fn a_claude_that_dies_is_brought_back_though_nobody_asks() {
     assert_ne!(next.await, claude);
     assert_eq!(shell(&session, "cat file").await, "kept");
     world.remembered(&session);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_session_that_stays_is_back_after_a_restart_though_nobody_asks() {
+    let Some(mut world) = restless().start().await else {
+        return;
+    };
+    let environment = world.environment(&json!({"pattern": "long_running"})).await;
+    let agent = world.agent(&Agent::free()).await;
+    let session = world.hosted(&agent, &environment).await;
+    session.turn("@say noted").await.answered("noted");
+    shell(&session, "echo kept > file").await;
+    for killed in [true, false] {
+        let old = world.sandbox().await;
+        match killed {
+            true => {
+                // What it would lose is what it did after its last rest.
+                frozen(old.claude().await).await;
+                world.crash().await;
+            }
+            false => world.stop().await,
+        }
+        world.restart().await;
+        world.gone(&old, &[]).await;
+        world.sandbox().await.claude().await;
+    }
+    assert_eq!(shell(&session, "cat file").await, "kept");
+    assert!(answers(&world).contains(&"noted".to_owned()));
+    world.remembered(&session);
+    world.end().await;
+}
+
+/// The shortest that a timer can be set for is a minute.
+#[tokio::test]
+async fn a_timer_keeps_its_claude_awake_and_begins_a_turn_of_its_own() {
+    let Some(world) = restless().start().await else {
+        return;
+    };
+    let environment = world.environment(&json!({"pattern": "long_running"})).await;
+    let agent = world.agent(&Agent::free()).await;
+    let session = world.hosted(&agent, &environment).await;
+    let timer = json!({"delaySeconds": 60, "reason": "to look again", "prompt": "@say woken"});
+    session
+        .turn(&format!("@tool ScheduleWakeup {timer}\n@say waiting"))
+        .await
+        .answered("waiting");
+    let claude = world.sandbox().await.claude().await;
+    let turn = tokio::time::timeout(Duration::from_secs(150), session.idle());
+    let turn = turn.await.expect("the timer rings");
+    assert!(claude.lives());
+    assert_eq!(turn.of("user.message"), Vec::<Value>::new());
+    assert_eq!(turn.texts(), ["woken"]);
     world.end().await;
 }

@@ -154,3 +154,21 @@ async fn a_changed_environment_gets_no_spare_of_the_old_one() {
     .await;
     warm.world.end().await;
 }
+
+#[tokio::test]
+async fn a_restarted_server_makes_its_spares_before_anybody_asks() {
+    let Some(mut warm) = Warm::new().await else {
+        return;
+    };
+    let session = warm.session().await;
+    session.turn("@say warm").await.answered("warm");
+    session.archive().await.ok();
+    warm.world.stop().await;
+    warm.world.restart().await;
+    let spare = ready(warm.world.sandbox().await).await;
+    let next = warm.session().await;
+    next.turn("@say warm again").await.answered("warm again");
+    assert!(sits_in(&next, &spare).await);
+    warm.world.remembered(&next);
+    warm.world.end().await;
+}

@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::log::Batch;
 use super::{Actor, End, Live, NEWS, clients, state_tools};
-use crate::session::fleet::{self, Class, Company, Members, Sitter, Spare};
+use crate::session::fleet::{Company, Members, Sitter, Spare};
 use crate::session::machine::{Input, Tell};
 use crate::session::runner::{self, Begin, Ended, News, Order, Start, Surroundings};
 use crate::session::translate::translate;
-use crate::session::{isolation, start, uuid_of, version};
+use crate::session::{class, start, uuid_of, version};
 
 /// What a start needs.
 struct Planned {
@@ -59,7 +59,7 @@ impl Actor {
         let Planned { cli, start, fresh } = planned;
         if self.live.is_none() {
             let spare = match fresh {
-                true => self.spare(&cli, &start),
+                true => self.spare(&cli),
                 false => None,
             };
             if let Some(spare) = spare {
@@ -74,7 +74,7 @@ impl Actor {
                 return Ok(());
             }
             let company = self.company(&cli);
-            let plan = self.sandbox(cli);
+            let plan = class::plan(&self.inner, &self.hosting, cli);
             self.live = Some(self.sit_down(Begin::Cold(plan, company)));
         }
         if let Some(live) = &mut self.live {
@@ -114,9 +114,7 @@ impl Actor {
         let agent: Value = serde_json::from_str(&self.row.agent).unwrap_or_default();
         let tools = state_tools(&self.row);
         self.custom = CustomTools::new(start::custom(&tools));
-        let mut limits = self.inner.settings.launch;
-        limits.max_turns = self.hosting.limits.max_turns.or(limits.max_turns);
-        limits.own_work = self.hosting.pattern.shares();
+        let limits = class::limits(&self.inner, &self.hosting);
         let launch = start::launch(&agent, &tools, session, limits);
         let fresh = !interrupted && !resumable && snapshot.is_none();
         let start = Start {
@@ -164,55 +162,15 @@ impl Actor {
     }
 
     /// A sandbox that was made ready for a session like this one.
-    fn spare(&self, cli: &Path, start: &Start) -> Option<Spare> {
-        if self.hosting.pool.max == 0 || self.has_company() {
-            return None;
-        }
-        let mut launch = start.launch.clone();
-        launch.session = claude::launch::Session::New(String::new());
-        self.inner.fleet.claim(Class {
-            owner: format!("{}/{}", self.row.environment_id, self.row.agent_id),
-            name: uuid_of(&format!(
-                "{} {} {}",
-                self.row.agent,
-                self.row.environment,
-                cli.display()
-            )),
-            plan: self.sandbox(cli.to_owned()),
-            launch,
-            custom: start::custom(&state_tools(&self.row)),
-            pool: self.hosting.pool,
-            first_word: start.first_word,
-        })
-    }
-
-    /// What the session's sandbox is made of.
-    fn sandbox(&self, cli: PathBuf) -> fleet::Plan {
-        let settings = &self.inner.settings;
-        let (wanted, server) = (&self.hosting.resources, settings.resources);
-        fleet::Plan {
-            rootfs: settings.rootfs.clone(),
-            resources: sandbox::Resources {
-                memory_bytes: wanted.memory.unwrap_or(server.memory_bytes),
-                cpu_millis: wanted.cpu.map_or(server.cpu_millis, |cpu| cpu.0),
-                pids: wanted.pids.unwrap_or(server.pids),
-                disk_bytes: wanted.disk.unwrap_or(server.disk_bytes),
-            },
-            cli,
-            members: self.has_company(),
-            isolation: self.hosting.isolation.at_least.map(isolation::least),
-        }
-    }
-
-    /// Whether others may sit in the session's sandbox.
-    fn has_company(&self) -> bool {
-        self.hosting.pattern == Pattern::Shared || self.hosting.max_sessions > 1
+    fn spare(&self, cli: &Path) -> Option<Spare> {
+        let class = class::of(&self.inner, &self.row, &self.hosting, cli)?;
+        self.inner.fleet.claim(class)
     }
 
     /// With whom the session sits.
     fn company(&self, cli: &Path) -> Company {
         let shared = self.hosting.pattern == Pattern::Shared;
-        if !self.has_company() {
+        if !self.hosting.has_company() {
             return Company::Alone;
         }
         // A changed environment and another claude make sandboxes of their own; those who work together
@@ -233,7 +191,7 @@ impl Actor {
         let (order_sender, orders) = mpsc::channel(runner::ORDERS);
         let (news_sender, news) = mpsc::channel(NEWS);
         let stop = CancellationToken::new();
-        let alone = !self.has_company();
+        let alone = !self.hosting.has_company();
         let placeholder = match alone {
             true => start::PLACEHOLDER_KEY.to_owned(),
             // Others reach this session's port, so what is shown there must be its own.

@@ -32,6 +32,10 @@ impl Actor {
                 }
                 Ok(())
             }
+            Request::Revive => {
+                self.rest.revive_now();
+                Ok(())
+            }
             Request::Delete(answer) => {
                 let Some(refused) = self.busy() else {
                     self.kill();

@@ -75,6 +75,11 @@ impl Rest {
         }
     }
 
+    /// Brings claude back without a message.
+    pub(super) fn revive_now(&mut self) {
+        self.revive_at = Some(Instant::now());
+    }
+
     /// Whether claude will be brought back without a message.
     pub(super) fn revives(&self) -> bool {
         self.revive_at.is_some()
@@ -291,7 +296,7 @@ impl Actor {
         self.state.claude_ended();
         self.last_sign = Instant::now();
         if step == Some(Step::Move) && self.hosting.pattern.shares() {
-            self.rest.revive_at = Some(Instant::now());
+            self.rest.revive_now();
         }
         self.clients().await
     }

@@ -15,6 +15,7 @@ use claude::custom::{Asked, CustomTool, CustomTools};
 use claude::frame::{ControlRequestKind, Frame};
 use claude::input;
 use claude::launch::Launch;
+use futures::FutureExt as _;
 use tokio::sync::Notify;
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -39,7 +40,7 @@ const CALM: Duration = Duration::from_millis(500);
 /// How long a class whose spare could not be made is left alone.
 const REST: Duration = Duration::from_secs(30);
 /// Classes that are remembered. The one that was asked for longest ago is forgotten beyond that.
-const SHELVES: usize = 64;
+pub const CLASSES: usize = 64;
 
 /// What makes spares interchangeable.
 #[derive(Debug, Clone)]
@@ -79,6 +80,24 @@ pub struct Spare {
 pub struct Pool {
     shelves: Mutex<HashMap<String, Shelf>>,
     asked: Notify,
+}
+
+impl Spare {
+    /// Whether it can serve a session: its sandbox lives, and so does its claude as far as is known. A
+    /// frozen one says nothing, and cannot end by itself.
+    fn is_good(&mut self) -> bool {
+        if self.seat.is_over() {
+            return false;
+        }
+        loop {
+            match self.claude.next().now_or_never() {
+                None => return true,
+                // What it says is about nobody's session.
+                Some(Ok(_)) => {}
+                Some(Err(_)) => return false,
+            }
+        }
+    }
 }
 
 struct Shelf {
@@ -135,14 +154,14 @@ impl Pool {
         }
         shelf.claimed(now);
         let mut claimed = None;
-        while let Some(spare) = shelf.spares.pop_front() {
-            if !spare.seat.is_over() {
+        while let Some(mut spare) = shelf.spares.pop_front() {
+            if spare.is_good() {
                 claimed = Some(spare);
                 break;
             }
             outdated.push_back(spare);
         }
-        if shelves.len() > SHELVES {
+        if shelves.len() > CLASSES {
             let oldest = shelves.iter().min_by_key(|(_, shelf)| shelf.last);
             if let Some(owner) = oldest.map(|(owner, _)| owner.clone()) {
                 outdated.extend(
@@ -157,6 +176,17 @@ impl Pool {
         drop(outdated);
         self.asked.notify_one();
         claimed
+    }
+
+    /// Keeps the least number of a class that nobody has claimed yet, where there is room for it.
+    pub fn keep(&self, class: Class) {
+        let mut shelves = self.lock();
+        if shelves.len() < CLASSES {
+            let new = || Shelf::new(class.clone(), Instant::now());
+            shelves.entry(class.owner.clone()).or_insert_with(new);
+        }
+        drop(shelves);
+        self.asked.notify_one();
     }
 
     /// Gives up one spare, so that a session gets its place.
@@ -192,8 +222,8 @@ impl Pool {
         for shelf in shelves.values_mut() {
             let target = shelf.target(now);
             let mut kept = VecDeque::new();
-            for spare in shelf.spares.drain(..) {
-                let good = !spare.seat.is_over() && now - spare.made < OLD;
+            for mut spare in shelf.spares.drain(..) {
+                let good = spare.is_good() && now - spare.made < OLD;
                 if good && kept.len() < target {
                     kept.push_back(spare);
                 } else {
