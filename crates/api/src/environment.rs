@@ -1,6 +1,7 @@
 //! Environments: what a sandbox contains and what it may reach.
 
 pub mod create;
+pub mod egress;
 pub mod hosting;
 pub mod networking;
 pub mod update;
@@ -16,6 +17,7 @@ use crate::read::{At, Fields, NOT_SERVED, Read, quoted, unserved};
 use crate::time::Timestamp;
 
 pub use create::CreateEnvironment;
+pub use egress::{Egress, EgressParams};
 pub use hosting::{Hosting, HostingParams};
 pub use networking::{Networking, NetworkingParams};
 pub use update::UpdateEnvironment;
@@ -81,6 +83,9 @@ pub struct Config {
     /// How the sandboxes live. Environments that were stored without it have the default.
     #[serde(default)]
     pub hosting: Hosting,
+    /// What may leave beyond `networking`. As above.
+    #[serde(default)]
+    pub egress: Egress,
 }
 
 crate::literal! {
@@ -120,6 +125,8 @@ pub struct ConfigParams {
     pub networking: Option<NetworkingParams>,
     /// How the sandboxes live.
     pub hosting: Patch<HostingParams>,
+    /// What may leave.
+    pub egress: Patch<EgressParams>,
 }
 
 /// Which environments a request may name. A change of kind has its own error code.
@@ -143,10 +150,12 @@ impl ConfigParams {
             check_packages(packages, at.key("packages"))?;
         }
         let hosting = config.patch("hosting")?;
+        let egress = config.patch("egress")?;
         config.finish()?;
         Ok(Some(ConfigParams {
             networking,
             hosting,
+            egress,
         }))
     }
 
@@ -164,6 +173,11 @@ impl ConfigParams {
                 let at = root.key("config");
                 config.hosting = hosting.merge(&stored.hosting, at.key("hosting"))?;
             }
+        }
+        match self.egress {
+            Patch::Absent => {}
+            Patch::Null => config.egress = Egress::default(),
+            Patch::Value(egress) => config.egress = egress.merge(&stored.egress),
         }
         Ok(config)
     }

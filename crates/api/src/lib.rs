@@ -10,6 +10,7 @@
 
 pub mod agent;
 pub mod api_key;
+pub mod audit;
 pub mod client_event;
 pub mod content;
 pub mod environment;

@@ -43,6 +43,12 @@ pub const METADATA_KEY: usize = 64;
 pub const METADATA_VALUE: usize = 512;
 /// Hosts in an environment's allow list; the contract names no number, so this bounds the work per request.
 pub const ALLOWED_HOSTS: usize = 256;
+/// Rules of an environment's `egress`; one decision among them takes microseconds.
+pub const EGRESS_RULES: usize = 1_000;
+/// Ports, and methods, of one rule.
+pub const RULE_ITEMS: usize = 32;
+/// Characters in the path of a rule.
+pub const RULE_PATH: usize = 1_024;
 
 /// Checks the length of a text, in characters.
 ///

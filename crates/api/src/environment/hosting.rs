@@ -294,7 +294,7 @@ pub(crate) fn count(
 }
 
 /// Reads one of a few words.
-fn word<T: Copy>(value: Value, at: At<'_>, known: &[(&str, T)]) -> Result<T, Invalid> {
+pub(super) fn word<T: Copy>(value: Value, at: At<'_>, known: &[(&str, T)]) -> Result<T, Invalid> {
     let given = String::read(value, at)?;
     if let Some((_, value)) = known.iter().find(|(name, _)| *name == given) {
         return Ok(*value);

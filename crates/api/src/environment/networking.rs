@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::error::Invalid;
 use crate::limits;
 use crate::patch::Patch;
-use crate::read::{At, Fields, NOT_SERVED, Read, quoted};
+use crate::read::{At, Fields, Read, quoted};
 
 /// What a sandbox may reach, resolved.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,7 +26,8 @@ pub struct Limited {
     pub allowed_hosts: Vec<String>,
     /// Whether the hosts of the agent's MCP servers are allowed as well.
     pub allow_mcp_servers: bool,
-    /// Always false: not served yet.
+    /// Whether the public package registries, and those that the server's operator names, are allowed
+    /// as well.
     pub allow_package_managers: bool,
 }
 
@@ -41,6 +42,8 @@ pub enum NetworkingParams {
         allowed_hosts: Patch<Vec<String>>,
         /// Whether the hosts of MCP servers are allowed.
         allow_mcp_servers: Patch<bool>,
+        /// Whether package registries are allowed.
+        allow_package_managers: Patch<bool>,
     },
 }
 
@@ -52,11 +55,7 @@ impl Read for NetworkingParams {
             "limited" => {
                 let allowed_hosts = fields.patch::<Vec<String>>("allowed_hosts")?;
                 let allow_mcp_servers = fields.patch("allow_mcp_servers")?;
-                if fields.optional("allow_package_managers")?.unwrap_or(false) {
-                    return Err(at
-                        .key("allow_package_managers")
-                        .invalid(format!("true is {NOT_SERVED}")));
-                }
+                let allow_package_managers = fields.patch("allow_package_managers")?;
                 fields.finish()?;
                 if let Patch::Value(hosts) = &allowed_hosts {
                     check_hosts(hosts, at.key("allowed_hosts"))?;
@@ -64,6 +63,7 @@ impl Read for NetworkingParams {
                 Ok(NetworkingParams::Limited {
                     allowed_hosts,
                     allow_mcp_servers,
+                    allow_package_managers,
                 })
             }
             other => Err(at.key("type").invalid(format!(
@@ -83,6 +83,7 @@ impl NetworkingParams {
             NetworkingParams::Limited {
                 allowed_hosts,
                 allow_mcp_servers,
+                allow_package_managers,
             } => {
                 let mut limited = match stored {
                     Networking::Limited(limited) => limited.clone(),
@@ -90,6 +91,7 @@ impl NetworkingParams {
                 };
                 allowed_hosts.apply_or_default(&mut limited.allowed_hosts);
                 allow_mcp_servers.apply_or_default(&mut limited.allow_mcp_servers);
+                allow_package_managers.apply_or_default(&mut limited.allow_package_managers);
                 Networking::Limited(limited)
             }
         }
@@ -99,7 +101,7 @@ impl NetworkingParams {
 fn check_hosts(hosts: &[String], at: At<'_>) -> Result<(), Invalid> {
     limits::items(hosts.len(), limits::ALLOWED_HOSTS, at)?;
     for (index, host) in hosts.iter().enumerate() {
-        if !is_host(host.strip_prefix("*.").unwrap_or(host)) {
+        if !is_host_pattern(host) {
             let rule = "must be a host name, or `*.` and a domain, without scheme, port or path";
             return Err(at
                 .index(index)
@@ -107,6 +109,11 @@ fn check_hosts(hosts: &[String], at: At<'_>) -> Result<(), Invalid> {
         }
     }
     Ok(())
+}
+
+/// Whether it is a host, or `*.` and a domain.
+pub(super) fn is_host_pattern(host: &str) -> bool {
+    is_host(host.strip_prefix("*.").unwrap_or(host))
 }
 
 /// Whether every label is one of the DNS (RFC 1123), which IPv4 addresses are as well.

@@ -19,6 +19,7 @@ fn a_minimal_environment_is_resolved() {
             "networking": {"type": "unrestricted"},
             "packages": {"type": "packages", "apt": [], "cargo": [], "gem": [], "go": [], "npm": [], "pip": []},
             "hosting": Hosting::default(),
+            "egress": Egress::default(),
         },
     });
     for request in [
@@ -47,7 +48,7 @@ fn refusals_name_the_place() {
         ),
         (
             json!({"type": "cloud", "hosts": {}}),
-            "config.hosts: unknown field; known here: `type`, `networking`, `packages`, `hosting`",
+            "config.hosts: unknown field; known here: `type`, `networking`, `packages`, `hosting`, `egress`",
         ),
         (
             json!({"type": "cloud", "hosting": {"pool": {"size": 1}}}),
@@ -66,8 +67,12 @@ fn refusals_name_the_place() {
             "config.packages.brew: unknown field",
         ),
         (
-            limited("allow_package_managers", json!(true)),
-            "config.networking.allow_package_managers: true is not served",
+            limited("allow_package_managers", json!("npm")),
+            "config.networking.allow_package_managers: must be a boolean",
+        ),
+        (
+            json!({"type": "cloud", "egress": {"rules": [{"action": "allow", "host": "a/b"}]}}),
+            "config.egress.rules.0.host: must be",
         ),
         (
             limited("allowed_hosts", json!(["https://a.example"])),
@@ -123,6 +128,11 @@ fn networking_is_merged_key_by_key() {
         panic!("not limited")
     };
     assert!(after.allowed_hosts.is_empty() && after.allow_mcp_servers);
+    let packages = json!({"type": "limited", "allow_package_managers": true});
+    let Networking::Limited(after) = update(packages) else {
+        panic!("not limited")
+    };
+    assert!(after.allow_package_managers && after.allow_mcp_servers);
 }
 
 #[test]
