@@ -121,6 +121,7 @@ pub fn spec(id: &SandboxId) -> Spec {
         rootfs: Rootfs::Host,
         resources: Resources::default(),
         read_only: Vec::new(),
+        trusted: None,
         hostname: "sandbox".to_owned(),
         members: false,
         isolation: None,

@@ -177,6 +177,9 @@ pub struct Spec {
     pub resources: Resources,
     /// Host files and directories shown inside, read-only.
     pub read_only: Vec<Mount>,
+    /// Whom programs inside shall trust when they speak TLS, in PEM: shown read-only at [`TRUSTED`], and
+    /// in place of the root's own lists where it has them. The sandbox cannot change it.
+    pub trusted: Option<String>,
     /// The name the sandbox believes its machine has.
     pub hostname: String,
     /// Several sessions will share it, each with a user of its own that the guest starts its
@@ -187,6 +190,9 @@ pub struct Spec {
     /// The least that must stand between it and the host; `None` takes the usual level.
     pub isolation: Option<Isolation>,
 }
+
+/// Where [`Spec::trusted`] is shown.
+pub const TRUSTED: &str = "/opt/hostel/trusted.pem";
 
 /// The user ids of members, each with a group of the same number. These have names in the
 /// sandbox, because many programs ask for one.

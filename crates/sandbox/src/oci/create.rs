@@ -48,6 +48,16 @@ const LEAST_MEMORY: u64 = 16 << 20;
 const LEAST_PIDS: u32 = 8;
 const LEAST_CPU: u32 = 10;
 
+/// The name of [`TRUSTED`](crate::TRUSTED) below [`TOOLS`].
+const TRUSTED_NAME: &str = "trusted.pem";
+
+/// Where distributions keep the list of those whom programs trust: Debian and Alpine, Fedora, SUSE.
+const TRUST_LISTS: [&str; 3] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/var/lib/ca-certificates/ca-bundle.pem",
+];
+
 /// What a sandbox's runtime said last.
 type Excerpt = Arc<Mutex<String>>;
 
@@ -128,7 +138,11 @@ fn check(spec: &Spec) -> Result<(), ProviderError> {
         let plain = inside
             .components()
             .all(|part| matches!(part, Component::Normal(_)));
-        if !plain || inside.as_os_str().is_empty() || inside.starts_with(GUEST) {
+        if !plain
+            || inside.as_os_str().is_empty()
+            || inside.starts_with(GUEST)
+            || inside.starts_with(TRUSTED_NAME)
+        {
             let shown = mount.target.display();
             return wrong(
                 "read-only mount",
@@ -247,11 +261,32 @@ fn write_files(
             .unwrap_or(&mount.target)
             .to_owned(),
     });
+    let trusted = match &spec.trusted {
+        Some(text) => {
+            let path = directory.join("trusted.pem");
+            fs::write(&path, text).map_err(host("write whom programs trust"))?;
+            let open = fs::Permissions::from_mode(0o644);
+            fs::set_permissions(&path, open).map_err(host("write whom programs trust"))?;
+            Some(path)
+        }
+        None => None,
+    };
+    let bind = |source: &PathBuf, target: &str| Bind {
+        source: source.clone(),
+        target: target.into(),
+    };
+    let over = trusted.iter().flat_map(|path| {
+        let lists = TRUST_LISTS.iter();
+        lists.map(move |target| bind(path, target))
+    });
+    let over = over.collect();
+    let tools = tools.chain(trusted.iter().map(|path| bind(path, TRUSTED_NAME)));
     let request = Request {
         id: id.to_owned(),
         hostname: spec.hostname.clone(),
         root: root.layers,
         binds: root.binds,
+        over,
         tools: std::iter::once(guest).chain(tools).collect(),
         disk,
         ids,

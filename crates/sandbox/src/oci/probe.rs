@@ -100,6 +100,7 @@ pub(super) async fn try_once(provider: &Oci) -> Result<(), ProbeError> {
         rootfs: Rootfs::Host,
         resources: TRIAL,
         read_only: Vec::new(),
+        trusted: None,
         hostname: "trial".to_owned(),
         members: false,
         isolation: None,

@@ -18,6 +18,9 @@ pub(super) struct Request {
     pub root: Vec<PathBuf>,
     /// Host paths shown at the same place inside, read-only.
     pub binds: Vec<Bind>,
+    /// What is shown over files that the root has, read-only; where it has none, nothing is shown.
+    #[serde(default)]
+    pub over: Vec<Bind>,
     /// What is shown below [`TOOLS`], read-only; targets are relative to it.
     pub tools: Vec<Bind>,
     /// The writable disk.

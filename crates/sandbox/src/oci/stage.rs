@@ -84,6 +84,11 @@ impl Stage {
         for bind in &request.binds {
             bind_read_only(&bind.source, &below(&root, &bind.target))?;
         }
+        for bind in &request.over {
+            if let Some(file) = own_file(&root, &bind.target) {
+                bind_read_only(&bind.source, &file)?;
+            }
+        }
         show_tools(&request.tools, &tools, &below(&root, Path::new(TOOLS)))?;
         match (&request.disk, &device) {
             (Disk::Memory(bytes), _) => {
@@ -186,6 +191,7 @@ fn place(request: &Request) -> Result<&'static Path> {
     let binds = request
         .binds
         .iter()
+        .chain(&request.over)
         .chain(&request.tools)
         .map(|bind| &bind.source);
     let needed: Vec<_> = request
@@ -265,6 +271,19 @@ fn show_writable(disk: &Path, root: &Path, request: &Request) -> Result<()> {
         .or_step(|| format!("mount {path}"))?;
     }
     Ok(())
+}
+
+/// The file at `path` of the root, if it is a file and no link is on the way: one could lead to a file
+/// of the host.
+fn own_file(root: &Path, path: &Path) -> Option<PathBuf> {
+    let mut place = root.to_owned();
+    for part in path.strip_prefix("/").ok()? {
+        place.push(part);
+        if fs::symlink_metadata(&place).ok()?.is_symlink() {
+            return None;
+        }
+    }
+    place.is_file().then_some(place)
 }
 
 fn bind_read_only(source: &Path, target: &Path) -> Result<()> {

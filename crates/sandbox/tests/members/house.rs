@@ -82,6 +82,7 @@ impl House {
                 ..Resources::default()
             },
             read_only: claude.into_iter().collect(),
+            trusted: None,
             hostname: "house".to_owned(),
             members: true,
             isolation: None,

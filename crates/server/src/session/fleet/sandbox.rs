@@ -249,6 +249,7 @@ async fn make(fleet: &Fleet, id: &SandboxId, plan: &Plan) -> Result<(Guest, Inco
             source: plan.cli.clone(),
             target: place::CLI.into(),
         }],
+        trusted: None,
         hostname: "sandbox".to_owned(),
         members: plan.members,
         isolation: plan.isolation,
