@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use ::egress::{
-    Admission, ClientId, Config, CredentialError, Credentials, Egress, Estimate, Networking,
-    Policies, Policy, Reservation, Secret, Slot, SystemResolver, Usage, UsageSink, Windows,
+    Admission, Audit, ClientId, Config, CredentialError, Credentials, Egress, Estimate, Networking,
+    Policies, Policy, Record, Reservation, Secret, Slot, Standing, SystemResolver, Usage,
+    UsageSink, Windows,
 };
 use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
@@ -19,6 +20,7 @@ use sandbox::oci::{self, Oci};
 use sandbox::{Mount, Provider, SandboxId};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::sync::watch;
 
 use crate::http::PATIENCE;
 use crate::quiet::quiet;
@@ -172,15 +174,13 @@ async fn serve(mut incoming: Incoming, egress: Egress) {
 }
 
 fn way_out(model: &str) -> Result<Egress> {
-    let policy = Policy {
-        networking: Networking::Unrestricted,
-        mcp_hosts: Vec::new(),
-    };
-    let world = Arc::new(World(Arc::new(policy)));
+    let policy = Policy::new(Networking::Unrestricted);
+    let world = Arc::new(World(watch::Sender::new(Arc::new(policy))));
     let windows = Windows {
         policies: world.clone(),
         credentials: world.clone(),
-        usage: world,
+        usage: world.clone(),
+        audit: world,
         resolver: Arc::new(SystemResolver),
         clock: SystemTime::now,
     };
@@ -191,12 +191,20 @@ fn way_out(model: &str) -> Result<Egress> {
 }
 
 /// Everything is allowed, and every key is the same.
-struct World(Arc<Policy>);
+struct World(watch::Sender<Arc<Policy>>);
 
 impl Policies for World {
-    fn of(&self, _: &ClientId) -> Option<Arc<Policy>> {
-        Some(self.0.clone())
+    fn of(&self, _: &ClientId) -> Option<Standing> {
+        Some(Standing {
+            policy: self.0.subscribe(),
+            traffic: Arc::default(),
+            owner: Arc::default(),
+        })
     }
+}
+
+impl Audit for World {
+    fn record(&self, _: Record) {}
 }
 
 #[async_trait]

@@ -13,19 +13,29 @@ use std::time::{Duration, Instant, SystemTime};
 
 use async_trait::async_trait;
 use egress::{
-    Admission, ClientId, Config, CredentialError, Credentials, Egress, Estimate, Networking,
-    Policies, Policy, Reservation, Secret, Slot, SystemResolver, Usage, UsageSink, Windows,
+    Admission, Audit, ClientId, Config, CredentialError, Credentials, Egress, Estimate, Networking,
+    Policies, Policy, Record, Reservation, Secret, Slot, Standing, SystemResolver, Usage,
+    UsageSink, Windows,
 };
 use model::{Model, Options};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::watch;
 
-struct World(Arc<Policy>);
+struct World(watch::Sender<Arc<Policy>>);
 
 impl Policies for World {
-    fn of(&self, _: &ClientId) -> Option<Arc<Policy>> {
-        Some(Arc::clone(&self.0))
+    fn of(&self, _: &ClientId) -> Option<Standing> {
+        Some(Standing {
+            policy: self.0.subscribe(),
+            traffic: Arc::default(),
+            owner: Arc::default(),
+        })
     }
+}
+
+impl Audit for World {
+    fn record(&self, _: Record) {}
 }
 
 #[async_trait]
@@ -99,15 +109,13 @@ async fn main() {
         .await
         .unwrap()
         .spawn();
-    let policy = Policy {
-        networking: Networking::Unrestricted,
-        mcp_hosts: Vec::new(),
-    };
-    let world = Arc::new(World(Arc::new(policy)));
+    let policy = Policy::new(Networking::Unrestricted);
+    let world = Arc::new(World(watch::Sender::new(Arc::new(policy))));
     let windows = Windows {
         policies: world.clone(),
         credentials: world.clone(),
-        usage: world,
+        usage: world.clone(),
+        audit: world,
         resolver: Arc::new(SystemResolver),
         clock: SystemTime::now,
     };

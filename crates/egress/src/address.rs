@@ -3,13 +3,29 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The name of the non-public range an address lies in, or `None` when it is
-/// public.
-pub(crate) fn private_range(ip: IpAddr) -> Option<&'static str> {
-    match ip {
+/// A range of addresses that are not public.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Private {
+    /// Its name.
+    pub(crate) range: &'static str,
+    /// Whether it is a network of hosts of its own, and not this host, its link or nothing at all.
+    pub(crate) network: bool,
+}
+
+/// The ranges of private networks. Everything else that is not public leads to the server itself,
+/// to what its link offers (the cloud's metadata), or nowhere.
+const NETWORKS: [&str; 3] = ["private", "carrier-grade-nat", "unique-local"];
+
+/// The non-public range an address lies in, or `None` when it is public.
+pub(crate) fn private_range(ip: IpAddr) -> Option<Private> {
+    let range = match ip {
         IpAddr::V4(ip) => private_v4(ip),
         IpAddr::V6(ip) => private_v6(ip),
-    }
+    }?;
+    Some(Private {
+        range,
+        network: NETWORKS.contains(&range),
+    })
 }
 
 /// The ranges of the IANA special-purpose registry that are not globally
@@ -67,7 +83,7 @@ mod tests {
     use super::*;
 
     fn range(text: &str) -> Option<&'static str> {
-        private_range(text.parse().unwrap())
+        private_range(text.parse().unwrap()).map(|private| private.range)
     }
 
     #[test]

@@ -15,6 +15,10 @@ pub(crate) struct Refusal {
     pub(crate) kind: &'static str,
     /// Our own short name of what happened, for the usage record and the log.
     pub(crate) cause: &'static str,
+    /// The rule that refused it, which may have a number in its name; else the cause.
+    pub(crate) rule: String,
+    /// Whether it was refused by a decision; else it failed.
+    pub(crate) denies: bool,
     pub(crate) message: String,
 }
 
@@ -29,8 +33,22 @@ impl Refusal {
             status,
             kind,
             cause,
+            rule: cause.to_owned(),
+            denies: status.is_client_error(),
             message: message.into(),
         }
+    }
+
+    /// A decision, although its status says that trying again may help.
+    pub(crate) fn denying(mut self) -> Self {
+        self.denies = true;
+        self
+    }
+
+    /// The rule's own name.
+    pub(crate) fn by(mut self, rule: String) -> Self {
+        self.rule = rule;
+        self
     }
 
     fn body(&self) -> String {

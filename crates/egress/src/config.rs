@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Uri;
 use http::uri::Scheme;
 
-use crate::policy::HostPort;
+use crate::policy::Operator;
 use crate::prices::Prices;
 use crate::secret::Slot;
 
@@ -34,9 +34,11 @@ pub struct Config {
     /// A tunnel or plain request of the proxy with no byte in either direction
     /// for this long is ended.
     pub proxy_idle_timeout: Duration,
-    /// Private addresses that may be reached nevertheless, each by the exact
-    /// name (or address) and port that clients use for it.
-    pub private_hosts_allowed: Vec<HostPort>,
+    /// What the operator says for all policies.
+    pub operator: Operator,
+    /// Certificates of authorities in PEM that hosts may show a certificate of, beside those that the
+    /// machine trusts.
+    pub authorities: String,
     /// What tokens cost.
     pub prices: Prices,
 }
@@ -56,6 +58,9 @@ pub enum ConfigError {
     /// The host's root certificates cannot be read.
     #[error("cannot read the root certificates of this host")]
     RootCertificates(#[source] std::io::Error),
+    /// The authorities of the settings are not certificates.
+    #[error("the authorities are not certificates in PEM: {0}")]
+    Authorities(String),
 }
 
 impl Config {
@@ -70,7 +75,8 @@ impl Config {
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(600),
             proxy_idle_timeout: Duration::from_secs(300),
-            private_hosts_allowed: Vec::new(),
+            operator: Operator::default(),
+            authorities: String::new(),
             prices: Prices::builtin(),
         }
     }

@@ -15,22 +15,35 @@ use crate::answer::Refusal;
 const MAX_HEADERS: usize = 100;
 const MAX_HEAD: usize = 64 * 1024;
 
-/// The head of a request and everything read so far.
+/// The head of a request.
 #[derive(Debug)]
 pub(crate) struct Head {
     pub(crate) method: String,
     /// The request target as it was written.
     pub(crate) target: String,
     pub(crate) host: Option<String>,
-    /// Head and whatever came after it.
-    pub(crate) bytes: Bytes,
-    /// Length of the head alone.
+    /// What follows it.
+    pub(crate) framing: Framing,
+    /// Its length in bytes.
     pub(crate) length: usize,
 }
 
-/// Reads until the head is whole. `Ok(None)` when the client closed before it
-/// said anything.
-pub(crate) async fn read<I: AsyncRead + Unpin>(io: &mut I) -> Result<Option<Head>, Refusal> {
+/// What follows a head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Framing {
+    /// No body.
+    None,
+    /// A body of so many bytes.
+    Length(u64),
+    /// A body in chunks.
+    Chunked,
+}
+
+/// Reads until the head is whole; gives it with everything that was read. `Ok(None)` when the client
+/// closed before it said anything.
+pub(crate) async fn read<I: AsyncRead + Unpin>(
+    io: &mut I,
+) -> Result<Option<(Head, Bytes)>, Refusal> {
     let mut bytes = BytesMut::with_capacity(4096);
     loop {
         let count = io
@@ -44,12 +57,18 @@ pub(crate) async fn read<I: AsyncRead + Unpin>(io: &mut I) -> Result<Option<Head
                 Err(bad("the request ended early"))
             };
         }
-        if let Some(length) = end_of_head(&bytes) {
-            return parse(bytes.freeze(), length).map(Some);
+        if let Some(head) = take(&bytes)? {
+            return Ok(Some((head, bytes.freeze())));
         }
-        if bytes.len() > MAX_HEAD {
-            return Err(too_large());
-        }
+    }
+}
+
+/// The head that these bytes begin with; `None` when it is not whole.
+pub(crate) fn take(bytes: &[u8]) -> Result<Option<Head>, Refusal> {
+    match end_of_head(bytes) {
+        Some(length) if length <= MAX_HEAD => parse(&bytes[..length]).map(Some),
+        None if bytes.len() <= MAX_HEAD => Ok(None),
+        _ => Err(too_large()),
     }
 }
 
@@ -60,8 +79,7 @@ fn end_of_head(bytes: &[u8]) -> Option<usize> {
         .map(|at| at + 4)
 }
 
-fn parse(bytes: Bytes, length: usize) -> Result<Head, Refusal> {
-    let head = &bytes[..length];
+fn parse(head: &[u8]) -> Result<Head, Refusal> {
     let bare = head
         .iter()
         .enumerate()
@@ -85,19 +103,29 @@ fn parse(bytes: Bytes, length: usize) -> Result<Head, Refusal> {
     if length_header.is_some() && encoding.is_some() {
         return Err(bad("it has both content-length and transfer-encoding"));
     }
-    if encoding.is_some_and(|encoding| !encoding.eq_ignore_ascii_case("chunked")) {
+    if encoding
+        .as_ref()
+        .is_some_and(|encoding| !encoding.eq_ignore_ascii_case("chunked"))
+    {
         return Err(bad("its transfer-encoding is not chunked"));
     }
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if length_header.is_some_and(|length| !digits(&length)) {
-        return Err(bad("its content-length is not a number"));
-    }
+    let length = length_header.map(|length| match digits(&length) {
+        true => length.parse().ok(),
+        false => None,
+    });
+    let framing = match (encoding, length) {
+        (Some(_), _) => Framing::Chunked,
+        (None, None) => Framing::None,
+        (None, Some(Some(length))) => Framing::Length(length),
+        (None, Some(None)) => return Err(bad("its content-length is not a number")),
+    };
     Ok(Head {
         method,
         target,
         host,
-        bytes,
-        length,
+        framing,
+        length: head.len(),
     })
 }
 
@@ -186,13 +214,13 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Rewound<I> {
 mod tests {
     use super::*;
 
-    async fn parse(text: &str) -> Result<Option<Head>, Refusal> {
+    async fn parse(text: &str) -> Result<Option<(Head, Bytes)>, Refusal> {
         read(&mut text.as_bytes()).await
     }
 
     #[tokio::test]
     async fn a_head_is_read_and_the_rest_kept() {
-        let head = parse("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\nhello")
+        let (head, bytes) = parse("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\nhello")
             .await
             .unwrap()
             .unwrap();
@@ -201,7 +229,8 @@ mod tests {
             ("CONNECT", "a:443")
         );
         assert_eq!(head.host.as_deref(), Some("a:443"));
-        assert_eq!(&head.bytes[head.length..], b"hello");
+        assert_eq!(&bytes[head.length..], b"hello");
+        assert_eq!(head.framing, Framing::None);
     }
 
     #[tokio::test]
@@ -227,6 +256,7 @@ mod tests {
             ("Transfer-Encoding: xchunked\r\n", "not chunked"),
             ("Transfer-Encoding: gzip, chunked\r\n", "not chunked"),
             ("Content-Length: +3\r\n", "not a number"),
+            ("Content-Length: 99999999999999999999\r\n", "not a number"),
             ("Content-Length : 3\r\n", "not an HTTP/1"),
             ("X: a\r\n folded\r\n", "not an HTTP/1"),
             ("X: a\nY: b\r\n", "CRLF"),

@@ -8,12 +8,14 @@
 //! - [`Egress::serve_model`]: HTTP/1.1 to the model API. The real key is put in
 //!   here, the answer is streamed back untouched, and its tokens are counted.
 //! - [`Egress::serve_proxy`]: an HTTP proxy (`CONNECT` and absolute-form `http`)
-//!   to whatever the [`Policy`] of the client allows.
+//!   to whatever the [`Policy`] of the client allows. What may be asked there at all
+//!   is tunnelled unread; where it depends on the request, TLS ends here, with a
+//!   certificate of the sandbox's own [`Authority`].
 //!
 //! The crate sees the world through the traits of [`windows`] alone, so it runs
 //! the same inside the server, alone, or in a test. It never believes what a
 //! client says about itself, never follows a redirect, never logs a body or a
-//! credential, and never terminates TLS that is not addressed to the model API.
+//! credential, and never reads TLS of a host that may be asked anything.
 
 #![deny(missing_docs)]
 
@@ -21,6 +23,7 @@ mod model;
 mod proxy;
 
 mod answer;
+mod audit;
 mod decide;
 mod forward;
 mod head;
@@ -28,6 +31,8 @@ mod idle;
 mod inject;
 mod meter;
 mod pace;
+mod path;
+mod traffic;
 mod turnstile;
 
 mod address;
@@ -37,6 +42,7 @@ mod policy;
 mod prices;
 mod scan;
 mod secret;
+mod tls;
 mod usage;
 pub mod windows;
 
@@ -44,12 +50,21 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use crate::audit::Record;
 pub use crate::config::{Config, ConfigError, KeyHeader};
-pub use crate::policy::{HostPattern, HostPort, Networking, ParseHostError, Policy, Target};
+pub use crate::decide::{Verdict, decide};
+pub use crate::policy::{
+    HostPattern, HostPort, Limits, Networking, Operator, ParseHostError, ParsePathError,
+    PathPattern, Policy, Rule, Target,
+};
 pub use crate::prices::{Prices, PricesError};
 pub use crate::secret::{CredentialError, Placeholder, Secret, Slot};
+pub use crate::tls::{Authority, AuthorityError};
+pub use crate::traffic::Traffic;
 pub use crate::usage::{Admission, ClientId, Estimate, Microcents, Reservation, Tokens, Usage};
-pub use crate::windows::{Credentials, Policies, Resolver, SystemResolver, UsageSink, Windows};
+pub use crate::windows::{
+    Audit, Credentials, Owner, Policies, Resolver, Standing, SystemResolver, UsageSink, Windows,
+};
 
 /// The way out. Cheap to clone; all clones share one upstream connection pool
 /// and the bounds per client.
@@ -64,11 +79,12 @@ impl Egress {
     ///
     /// # Errors
     /// When the upstream is not an absolute `http` or `https` address without
-    /// credentials in it, or the host's root certificates cannot be read.
+    /// credentials in it, the host's root certificates cannot be read, or the
+    /// operator's are not certificates.
     pub fn new(config: Config, windows: Windows) -> Result<Self, ConfigError> {
         config.check()?;
         Ok(Self {
-            proxy: Arc::new(proxy::ProxyWay::new(&config, &windows)),
+            proxy: Arc::new(proxy::ProxyWay::new(&config, &windows)?),
             model: Arc::new(model::ModelWay::new(config, windows)?),
         })
     }
@@ -88,11 +104,25 @@ impl Egress {
     }
 
     /// Serves one connection of `client` to its proxy until either side ends
-    /// it. Dropping the future cuts both sides.
-    pub async fn serve_proxy<I>(&self, client: ClientId, io: I)
+    /// it. Dropping the future cuts both sides. Where TLS ends here, `authority`
+    /// signs for the host: the sandbox must trust it.
+    pub async fn serve_proxy<I>(&self, client: ClientId, authority: Arc<Authority>, io: I)
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        proxy::serve(&self.proxy, client, io).await;
+        let way = Arc::clone(&self.proxy);
+        let visit = proxy::Visit {
+            way,
+            client,
+            authority,
+        };
+        proxy::serve(visit, io).await;
+    }
+
+    /// Whom programs in a sandbox shall trust, in PEM: whom this machine and the
+    /// operator trust, and `authority`.
+    pub async fn trusted(&self, authority: &Authority) -> String {
+        let outside = self.proxy.trust.bundle().await;
+        format!("{outside}{}", authority.certificate())
     }
 }

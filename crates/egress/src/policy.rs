@@ -1,14 +1,26 @@
 //! What a client may reach, as the operator and the environment say it.
 
+mod packages;
+mod rule;
+
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-/// The rules for one client.
+pub(crate) use packages::REGISTRIES;
+pub use rule::{ParsePathError, PathPattern, Rule};
+
+/// What holds for one client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
+    /// The environment's rules; the first that matches decides, and where none does, `networking`.
+    pub rules: Vec<Rule>,
     /// The environment's networking.
     pub networking: Networking,
+    /// How much the client may use.
+    pub limits: Limits,
+    /// Whether names may stand for addresses of private networks, where the operator allows it.
+    pub private_addresses: bool,
     /// Hosts of the agent's declared MCP servers, one entry per server, the
     /// port always given (from the scheme when the URL has none).
     pub mcp_hosts: Vec<HostPort>,
@@ -25,7 +37,48 @@ pub enum Networking {
         allowed_hosts: Vec<HostPattern>,
         /// Whether `mcp_hosts` may be reached too.
         allow_mcp_servers: bool,
+        /// Whether package registries may be reached too.
+        allow_package_managers: bool,
     },
+}
+
+/// How much one client may use; `None` is no limit.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests and tunnels that begin in one second.
+    pub requests_per_second: Option<u32>,
+    /// Bytes that come in, ever.
+    pub bytes_in: Option<u64>,
+    /// Bytes that go out, ever.
+    pub bytes_out: Option<u64>,
+    /// Connections to hosts at once.
+    pub connections: Option<u32>,
+}
+
+/// What the operator says for all clients.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Operator {
+    /// Private addresses that may be reached nevertheless, each by the exact name (or address) and
+    /// port that clients use for it.
+    pub private_hosts: Vec<HostPort>,
+    /// Package registries beside the public ones.
+    pub package_hosts: Vec<HostPattern>,
+    /// Whether environments may allow names that stand for addresses of private networks.
+    pub private_addresses: bool,
+}
+
+impl Policy {
+    /// A policy without rules and limits.
+    #[must_use]
+    pub fn new(networking: Networking) -> Self {
+        Self {
+            rules: Vec::new(),
+            networking,
+            limits: Limits::default(),
+            private_addresses: false,
+            mcp_hosts: Vec::new(),
+        }
+    }
 }
 
 /// A host and port exactly.

@@ -1,200 +1,194 @@
 //! The proxy way: an HTTP proxy that a sandbox reaches on its loopback.
 //!
-//! It takes `CONNECT host:port` and absolute-form `http://` requests, one a
-//! connection. Where they may go is decided by [`decide`](crate::decide), first
-//! by name, then for each address the name stands for, and the address that was
-//! decided about is the one that is dialled. Without an entry that names another
-//! port, only 80 and 443 are open, so that a sandbox cannot send mail or scan.
+//! It takes `CONNECT host:port` and absolute-form `http://` requests. Where they may go is decided by
+//! [`decide`](crate::decide): by host and port, by method and path where a rule of the environment
+//! names one, and for each address the name stands for. The address that was decided about is the one
+//! that is dialled, for every connection anew.
 //!
-//! Bounds: 128 requests of a client at once (the next waits for up to 30 s, then
-//! gets 503), 30 s for a request head, the connect timeout for name and dial
-//! together, the idle timeout for everything after.
+//! ```text
+//!   CONNECT ── decided as a whole ──▶ carried unread, when what begins in it agrees
+//!      │
+//!      └─ decided by request ──▶ TLS ended here ──▶ requests ──▶ TLS to the host
+//!   http:// ──────────────────────────────────────▶ requests ──▶ the host
+//! ```
 //!
-//! It never looks into a tunnel and never follows a redirect.
+//! Bounds: connections of a client at once as its policy says, 128 at most (the next waits for up to
+//! 30 s, then gets 503), 30 s for a request head, the connect timeout for name, dial and TLS together,
+//! the idle timeout for everything after.
+//!
+//! It never follows a redirect, and keeps no connection for another client or another connection of
+//! the same one.
 
+mod body;
 mod dial;
-mod plain;
+mod first;
+mod guard;
+mod requests;
 mod target;
+mod tasks;
+mod tunnel;
+mod upgrade;
+mod upstream;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes};
-use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
-use tracing::{debug, info};
+use tracing::debug;
 
 use crate::answer::Refusal;
-use crate::config::Config;
-use crate::decide::{Verdict, decide};
-use crate::head::{self, Head, Rewound};
+use crate::audit::Entry;
+use crate::config::{Config, ConfigError};
+use crate::head;
 use crate::idle::{Activity, Watched};
-use crate::policy::{HostPort, Target};
-use crate::turnstile::Turnstile;
+use crate::policy::{Operator, Policy, Target};
+use crate::tls::{Authority, Trust};
 use crate::usage::ClientId;
-use crate::windows::{Policies, Resolver, Windows};
+use crate::windows::{Audit, Policies, Resolver, Standing, Windows};
 
-/// Requests of one client under way at once.
-const MAX_REQUESTS: usize = 128;
-
-/// How long a request may wait for a place, and a head for its end.
-const PLACE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a request head may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Buffer of a tunnel, each way.
-const TUNNEL_BUFFER: usize = 16 * 1024;
 
 /// Everything the proxy way needs.
 pub(crate) struct ProxyWay {
     policies: Arc<dyn Policies>,
     resolver: Arc<dyn Resolver>,
-    private: Vec<HostPort>,
+    audit: Arc<dyn Audit>,
+    clock: fn() -> SystemTime,
+    operator: Operator,
+    pub(crate) trust: Trust,
     connect_timeout: Duration,
     idle_timeout: Duration,
-    turnstile: Turnstile,
+}
+
+/// One connection of a client.
+#[derive(Clone)]
+pub(crate) struct Visit {
+    pub(crate) way: Arc<ProxyWay>,
+    pub(crate) client: ClientId,
+    pub(crate) authority: Arc<Authority>,
 }
 
 impl ProxyWay {
-    pub(crate) fn new(config: &Config, windows: &Windows) -> Self {
-        Self {
+    pub(crate) fn new(config: &Config, windows: &Windows) -> Result<Self, ConfigError> {
+        Ok(Self {
             policies: Arc::clone(&windows.policies),
             resolver: Arc::clone(&windows.resolver),
-            private: config.private_hosts_allowed.clone(),
+            audit: Arc::clone(&windows.audit),
+            clock: windows.clock,
+            operator: config.operator.clone(),
+            trust: Trust::new(&config.authorities)?,
             connect_timeout: config.connect_timeout,
             idle_timeout: config.proxy_idle_timeout,
-            turnstile: Turnstile::new(MAX_REQUESTS),
-        }
+        })
+    }
+}
+
+impl Visit {
+    /// A record that begins now.
+    fn entry(&self, standing: Option<&Standing>) -> Arc<Entry> {
+        let (audit, now) = (Arc::clone(&self.way.audit), (self.way.clock)());
+        Arc::new(Entry::new(
+            audit,
+            self.client.clone(),
+            standing.cloned(),
+            now,
+        ))
     }
 }
 
 /// Serves one connection until its end.
-pub(crate) async fn serve<I>(way: &ProxyWay, client: ClientId, mut io: I)
-where
-    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let opened = match timeout(HEAD_TIMEOUT, head::read(&mut io)).await {
-        Ok(Ok(Some(head))) => open(way, &client, head).await,
-        Ok(Ok(None)) | Err(_) => return,
-        Ok(Err(refusal)) => Err(refusal),
-    };
-    match opened {
-        Ok(opened) => carry(way, opened, io).await,
-        Err(refusal) => {
-            // Refusals about a known host are logged where they are decided.
-            if matches!(refusal.cause, "request-form" | "request-head") {
-                info!(
-                    client.id = %client, rule = refusal.cause, verdict = "refused",
-                    "{client} sent the proxy a request that breaks rule {}", refusal.cause
-                );
-            }
-            // The client may be gone; then nobody misses the answer.
-            let _ = io.write_all(&refusal.bytes()).await;
-            let _ = io.shutdown().await;
-        }
-    }
-}
-
-/// A request that was allowed and its connection to the host it named.
-struct Opened {
-    head: Head,
-    target: Target,
-    tunnel: bool,
-    stream: TcpStream,
-    _place: OwnedSemaphorePermit,
-}
-
-async fn open(way: &ProxyWay, client: &ClientId, head: Head) -> Result<Opened, Refusal> {
-    let (target, tunnel) = target::of(&head)?;
-    let (rule, place, stream) = reach(way, client, &target).await.inspect_err(|refusal| {
-        info!(
-            client.id = %client, host = %target, rule = refusal.cause, verdict = "refused",
-            "{client} does not reach {target} by rule {}", refusal.cause
-        );
-    })?;
-    info!(
-        client.id = %client, host = %target, rule, verdict = "allowed",
-        "{client} reaches {target} by rule {rule}"
-    );
-    Ok(Opened {
-        head,
-        target,
-        tunnel,
-        stream,
-        _place: place,
-    })
-}
-
-/// Decides about a target and connects to it.
-async fn reach(
-    way: &ProxyWay,
-    client: &ClientId,
-    target: &Target,
-) -> Result<(String, OwnedSemaphorePermit, TcpStream), Refusal> {
-    let policy = way
-        .policies
-        .of(client)
-        .ok_or_else(|| denied(target, "unknown-client", "this sandbox has no policy"))?;
-    let rule = match decide(&policy, &way.private, target) {
-        Verdict::Allow { rule } => rule,
-        Verdict::Deny { rule, reason } => return Err(denied(target, rule, &reason)),
-    };
-    let places = way.turnstile.of(client);
-    let place = timeout(PLACE_TIMEOUT, places.acquire_owned())
-        .await
-        .map_err(|_| crowded(target))?
-        .expect("the semaphore is never closed");
-    let stream = dial::dial(way, target).await?;
-    Ok((rule, place, stream))
-}
-
-/// Carries bytes until either side ends or nothing moves for too long.
-async fn carry<I>(way: &ProxyWay, mut opened: Opened, io: I)
+pub(crate) async fn serve<I>(visit: Visit, io: I)
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let activity = Activity::new();
     let io = Watched::new(io, activity.clone());
-    let carried = async {
-        match opened.tunnel {
-            true => tunnel(&mut opened, io).await,
-            false => plain::exchange(&mut opened, io).await,
-        }
-    };
+    let idle = visit.way.idle_timeout;
     tokio::select! {
-        () = carried => {}
-        () = activity.silent_for(way.idle_timeout) => debug!("a proxy connection was idle for too long"),
+        () = Box::pin(begin(visit, io)) => {}
+        () = activity.silent_for(idle) => debug!("a proxy connection was idle for too long"),
     }
 }
 
-async fn tunnel<I: AsyncRead + AsyncWrite + Unpin>(opened: &mut Opened, mut io: I) {
-    const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
-    if io.write_all(ESTABLISHED).await.is_err() {
-        return;
+async fn begin<I>(visit: Visit, mut io: I)
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let (head, bytes) = match timeout(HEAD_TIMEOUT, head::read(&mut io)).await {
+        Ok(Ok(Some(read))) => read,
+        Ok(Ok(None)) | Err(_) => return,
+        Ok(Err(refusal)) => {
+            visit.entry(None).refused(&refusal);
+            return end_with(io, &refusal).await;
+        }
+    };
+    let Some(standing) = visit.way.policies.of(&visit.client) else {
+        let message = "this sandbox has no policy (rule: unknown-client)";
+        let refusal = forbidden("unknown-client", message);
+        visit.entry(None).refused(&refusal);
+        return end_with(io, &refusal).await;
+    };
+    if head.method == "CONNECT" {
+        let after = bytes.slice(head.length..);
+        return tunnel::serve(visit, standing, &head, after, io).await;
     }
-    let after_head = opened.head.bytes.slice(opened.head.length..);
-    let mut io = Rewound::new(after_head, io);
-    // An error here is one side breaking off; dropping both ends tells the other.
-    let _ =
-        copy_bidirectional_with_sizes(&mut io, &mut opened.stream, TUNNEL_BUFFER, TUNNEL_BUFFER)
-            .await;
+    let io = head::Rewound::new(bytes, io);
+    requests::serve(visit, standing, requests::Mode::Forward, None, false, io).await;
+}
+
+/// Answers with a refusal and ends the connection.
+async fn end_with<I: AsyncWrite + Unpin>(mut io: I, refusal: &Refusal) {
+    // The client may be gone; then nobody misses the answer.
+    let _ = io.write_all(&refusal.bytes()).await;
+    let _ = io.shutdown().await;
+}
+
+/// Resolves once the policy changed to one that `still` does not agree with.
+async fn revoked(standing: &Standing, still: impl Fn(&Policy) -> bool) {
+    let mut policy = standing.policy.clone();
+    loop {
+        if policy.changed().await.is_err() {
+            // Nobody will change it any more; the session ends with its sandbox.
+            return std::future::pending().await;
+        }
+        if !still(&policy.borrow_and_update()) {
+            return;
+        }
+    }
+}
+
+/// Waits for the turn of a request; refuses it when a limit is used up.
+async fn turn(standing: &Standing, target: &Target) -> Result<(), Refusal> {
+    if let Some(spent) = standing.spent() {
+        let message = format!("{target} was not tried: {spent} (rule: {})", spent.0);
+        return Err(forbidden(spent.0, message));
+    }
+    let rate = standing.policy.borrow().limits.requests_per_second;
+    let Some(rate) = rate else { return Ok(()) };
+    if standing.traffic.turn(rate).await {
+        return Ok(());
+    }
+    const RULE: &str = "limits.requests_per_second";
+    let message = format!(
+        "{target} was not tried: this session may make {rate} requests a second (rule: {RULE})"
+    );
+    Err(Refusal::new(
+        StatusCode::TOO_MANY_REQUESTS,
+        "rate_limit_error",
+        RULE,
+        message,
+    ))
 }
 
 /// A refusal by a rule, naming host and rule.
-fn denied(target: &Target, rule: &'static str, reason: &str) -> Refusal {
+fn denied(target: &Target, rule: &str, reason: &str) -> Refusal {
     let message = format!("{target} may not be reached from this sandbox: {reason} (rule: {rule})");
-    Refusal::new(StatusCode::FORBIDDEN, "permission_error", rule, message)
+    forbidden("policy", message).by(rule.to_owned())
 }
 
-fn crowded(target: &Target) -> Refusal {
-    let message = format!(
-        "{target} was not tried: {MAX_REQUESTS} proxy requests of this sandbox are under way (rule: concurrency)"
-    );
-    Refusal::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "overloaded_error",
-        "concurrency",
-        message,
-    )
+fn forbidden(cause: &'static str, message: impl Into<String>) -> Refusal {
+    Refusal::new(StatusCode::FORBIDDEN, "permission_error", cause, message)
 }

@@ -8,16 +8,68 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 
+use crate::audit::{Record, Spent};
 use crate::policy::Policy;
 use crate::secret::{CredentialError, Secret, Slot};
+use crate::traffic::Traffic;
 use crate::usage::{Admission, ClientId, Estimate};
 
 /// Which policy holds for a client.
 pub trait Policies: Send + Sync {
-    /// The policy of `client`, or `None` when it is not (or no longer) known;
+    /// What holds for `client`, or `None` when it is not (or no longer) known;
     /// then everything is refused.
-    fn of(&self, client: &ClientId) -> Option<Arc<Policy>>;
+    fn of(&self, client: &ClientId) -> Option<Standing>;
+}
+
+/// What holds for a client, and what it has used.
+#[derive(Debug, Clone)]
+pub struct Standing {
+    /// Its policy. A new one holds at once: what is under way and no longer allowed is cut.
+    pub policy: watch::Receiver<Arc<Policy>>,
+    /// What it has under way and has used.
+    pub traffic: Arc<Traffic>,
+    /// Whose it is.
+    pub owner: Arc<Owner>,
+}
+
+/// Whose a client is: of no meaning here, and handed on to its records.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The workspace.
+    pub workspace: String,
+    /// The environment.
+    pub environment: String,
+}
+
+impl Standing {
+    /// The policy that holds now.
+    pub(crate) fn now(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy.borrow())
+    }
+
+    /// The limit on bytes that has been reached.
+    pub(crate) fn spent(&self) -> Option<Spent> {
+        let policy = self.policy.borrow();
+        let limits = &policy.limits;
+        if limits.bytes_in.is_none() && limits.bytes_out.is_none() {
+            return None;
+        }
+        let (came, went) = self.traffic.used();
+        if limits.bytes_in.is_some_and(|limit| came >= limit) {
+            return Some(Spent("limits.bytes_in"));
+        }
+        let out = limits.bytes_out.is_some_and(|limit| went >= limit);
+        out.then_some(Spent("limits.bytes_out"))
+    }
+}
+
+/// Who is told what was decided.
+pub trait Audit: Send + Sync {
+    /// Takes the record of one decision when what was decided about has ended. Called exactly once
+    /// for each, possibly from a destructor: it must not block.
+    fn record(&self, record: Record);
 }
 
 /// Where real credentials come from.
@@ -77,6 +129,8 @@ pub struct Windows {
     pub usage: Arc<dyn UsageSink>,
     /// Names of hosts the proxy dials.
     pub resolver: Arc<dyn Resolver>,
+    /// The proxy's decisions.
+    pub audit: Arc<dyn Audit>,
     /// The wall clock of usage records; durations are measured monotonically.
     pub clock: fn() -> SystemTime,
 }

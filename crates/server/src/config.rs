@@ -7,6 +7,7 @@
 //! To add a setting: a documented field with a default in its section, and a line in [`SETTINGS`]
 //! when a variable or flag should override it. `docs/config.schema.json` is generated from here.
 
+mod audit;
 pub mod budgets;
 mod cli;
 mod egress;
@@ -24,6 +25,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use audit::Audit;
 pub use budgets::Budgets;
 pub use cli::Cli;
 pub use egress::Egress;
@@ -63,6 +65,8 @@ pub struct Config {
     pub cli: Cli,
     /// The way out.
     pub egress: Egress,
+    /// The record of what sandboxes reached and did not.
+    pub audit: Audit,
     /// How much of everything.
     pub limits: Limits,
     /// The server's log.
@@ -86,6 +90,7 @@ impl Default for Config {
             sandbox: Sandbox::default(),
             cli: Cli::default(),
             egress: Egress::default(),
+            audit: Audit::default(),
             limits: Limits::default(),
             log: Log::default(),
             api_key: None,
@@ -206,6 +211,18 @@ pub const SETTINGS: &[Setting] = &[
         "HOSTEL_EGRESS_PRIVATE_HOSTS",
         Form::List,
     ),
+    setting(
+        "egress.package_hosts",
+        "HOSTEL_EGRESS_PACKAGE_HOSTS",
+        Form::List,
+    ),
+    setting(
+        "egress.authorities_file",
+        "HOSTEL_EGRESS_AUTHORITIES_FILE",
+        Form::Text,
+    ),
+    setting("audit.keep_days", "HOSTEL_AUDIT_KEEP_DAYS", Form::Number),
+    setting("audit.file", "HOSTEL_AUDIT_FILE", Form::Text),
     setting(
         "limits.max_sandboxes",
         "HOSTEL_LIMITS_MAX_SANDBOXES",

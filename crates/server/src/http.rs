@@ -9,6 +9,7 @@ pub(crate) mod dedup;
 
 mod agents;
 mod api_keys;
+mod audit;
 mod envelope;
 mod environments;
 mod events;
@@ -95,6 +96,7 @@ fn routes() -> Vec<Route> {
         route(DELETE, "/files/{file_id}", Work, files::delete),
         route(GET, "/files/{file_id}/content", Read, files::content),
     ];
+    let audit = [route(GET, "/audit", Read, audit::list)];
     let models = [
         route(GET, "/models", Read, models::list),
         route(GET, "/models/{model_id}", Read, models::get),
@@ -137,6 +139,7 @@ fn routes() -> Vec<Route> {
     all.extend(environments);
     all.extend(sessions);
     all.extend(files);
+    all.extend(audit);
     all.extend(models);
     all.extend(workspaces);
     all.extend(api_keys);

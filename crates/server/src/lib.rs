@@ -16,6 +16,7 @@
 //! `http` knows no provider of sandboxes, and `session` does not know how the API is spoken.
 
 pub mod app;
+pub mod audit;
 pub mod auth;
 pub mod blobs;
 pub mod clock;

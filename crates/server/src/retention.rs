@@ -112,6 +112,7 @@ impl Retention {
             self.sweep_sessions(sessions).await?;
             self.sweep_snapshots(sessions).await?;
             self.sweep_files().await?;
+            self.sweep_audit(sessions).await?;
             if round.is_multiple_of(SEARCH_EVERY) {
                 self.search_lines().await?;
                 self.search_blobs().await?;
@@ -198,6 +199,12 @@ impl Retention {
                 "cannot collect old snapshots of session {session}"
             ),
         }
+        Ok(())
+    }
+
+    async fn sweep_audit(&self, sessions: &Sessions) -> Result<(), SweepError> {
+        let before = self.clock.now() - sessions.keep_audit();
+        while self.store.audit().expire(before, BATCH).await? == BATCH {}
         Ok(())
     }
 

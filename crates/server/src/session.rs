@@ -17,6 +17,7 @@
 //! | `fork` | a new session from a point in another's log |
 //! | `translate`, `tools`, `start` | claude's words to the contract's and back |
 //! | `registry`, `open_calls` | which actors there are, and which calls wait for an answer |
+//! | `reach` | what a sandbox may reach, as its environment says |
 //! | `version`, `isolation` | which claude CLI a session gets, and behind which walls |
 //! | `resume` | from the log to the state, after a restart |
 //! | `feed` | the log's live end, for readers |
@@ -34,6 +35,7 @@ pub mod ladder;
 pub mod machine;
 mod open_calls;
 pub mod place;
+mod reach;
 mod registry;
 mod resume;
 mod runner;
@@ -53,11 +55,12 @@ use semver::VersionReq;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use store::{EnqueueError, Queued, Realm, SessionRow, Status, Store, StoreError};
+use store::{EnqueueError, EnvironmentRow, Queued, Realm, SessionRow, Status, Store, StoreError};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::audit::Auditor;
 use crate::clock::Clock;
 use crate::ids::Ids;
 use crate::retention::Retention;
@@ -92,6 +95,8 @@ pub struct Settings {
     pub freeze_after: Duration,
     /// The part of its sandbox's memory beyond which an idle claude is ended, in percent.
     pub soft_memory_percent: u8,
+    /// How long decisions of egress are kept.
+    pub keep_audit: Duration,
 }
 
 /// What sessions are made of.
@@ -104,6 +109,8 @@ pub struct Parts {
     pub egress: egress::Egress,
     /// The books.
     pub ledger: Arc<Ledger>,
+    /// The record of what egress decides.
+    pub auditor: Arc<Auditor>,
     /// Where snapshots and results lie.
     pub keeper: Keeper,
     /// The installed versions of the claude CLI.
@@ -189,6 +196,7 @@ impl Sessions {
             provider,
             egress,
             ledger,
+            auditor,
             keeper: keeping,
             versions,
             settings,
@@ -209,6 +217,7 @@ impl Sessions {
             keeping,
             retention,
             ledger,
+            auditor,
             versions,
             settings,
             clock,
@@ -293,6 +302,17 @@ impl Sessions {
         self.0.tasks.close();
         self.0.tasks.wait().await;
         self.0.ledger.flush().await;
+        self.0.auditor.flush().await;
+    }
+
+    /// An environment was changed: what its sessions may reach is what it says now.
+    pub fn environment_says(&self, row: &EnvironmentRow) {
+        self.0.environment_says(row, None);
+    }
+
+    /// How long decisions of egress are kept.
+    pub(crate) fn keep_audit(&self) -> Duration {
+        self.0.settings.keep_audit
     }
 
     /// Ends the spares of an environment that was changed, archived or deleted: they are no use to

@@ -78,7 +78,9 @@ pub struct Opening<'a> {
     pub workspace: &'a str,
     /// Its agent.
     pub agent: &'a str,
-    /// What its sandbox may reach.
+    /// Its environment.
+    pub environment: &'a str,
+    /// What its sandbox may reach, until its environment says something else.
     pub policy: Policy,
     /// Its budget.
     pub budget: Option<&'a BudgetLimit>,
@@ -121,13 +123,34 @@ impl Ledger {
             Some(book) => book,
             None => {
                 let totals = self.pen.store.usage().totals(opening.session).await?;
-                Arc::new(Book::new(&opening, totals, self.budgets.clone()))
+                let bytes = self.pen.store.audit().bytes(opening.session).await?;
+                let budgets = self.budgets.clone();
+                Arc::new(Book::new(&opening, totals, bytes, budgets))
             }
         };
         book.open(opening, daily, today);
         let mut books = self.lock();
         books.insert(book.session.to_string(), Shelf::Open(book.clone()));
         Ok(book)
+    }
+
+    /// From now on an environment says this to all of its sessions that are live, or to one of them.
+    /// What they have under way and is no longer allowed is cut.
+    pub fn environment_says(
+        &self,
+        environment: &str,
+        only: Option<&str>,
+        revision: u32,
+        policy: &Policy,
+    ) {
+        for shelf in self.lock().values() {
+            if let Shelf::Open(book) = shelf
+                && book.owner.environment == environment
+                && only.is_none_or(|session| *book.session == *session)
+            {
+                book.environment_says(revision, policy);
+            }
+        }
     }
 
     /// Closes a session's book; its sandbox is refused everything from now on. Calls under way are

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use claude::versions::Versions;
-use egress::{CredentialError, Egress, KeyHeader, Slot, SystemResolver, Windows};
+use egress::{CredentialError, Egress, KeyHeader, Operator, Slot, SystemResolver, Windows};
 use sandbox::oci::{self, Oci, RuntimeChoice};
 use sandbox::{Resources, Rootfs};
 use semver::VersionReq;
@@ -17,6 +17,7 @@ use store::Store;
 use tokio::runtime::Handle;
 
 use crate::app::{PING, Parts};
+use crate::audit::{Auditor, Lines};
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::{Config, Credential, Runtime, Secret, budgets};
@@ -108,6 +109,27 @@ pub enum WireError {
         #[source]
         source: egress::ParseHostError,
     },
+    /// A package registry in the settings is not a host.
+    #[error("setting egress.package_hosts: {host:?} is not a host, with or without a port")]
+    PackageHost {
+        /// As it was given.
+        host: String,
+        /// What is wrong.
+        #[source]
+        source: egress::ParseHostError,
+    },
+    /// The authorities cannot be read.
+    #[error("cannot read the authorities {}", .path.display())]
+    Authorities {
+        /// Which.
+        path: PathBuf,
+        /// What the operating system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file of the audit cannot be written.
+    #[error("setting audit.file")]
+    Audit(#[source] crate::audit::LinesError),
     /// The way out cannot be opened.
     #[error("cannot open the way out")]
     Egress(#[source] egress::ConfigError),
@@ -132,7 +154,8 @@ pub async fn parts(config: &Config) -> Result<Parts, WireError> {
     let blobs = Blobs::new(&data.join("files"));
     let settings = settings(config)?;
     let ledger = ledger(config, &store, &ids, &clock);
-    let egress = egress(config, &ledger)?;
+    let auditor = auditor(config, &store, &clock).await?;
+    let egress = egress(config, &ledger, &auditor)?;
     let key = config.snapshot_key_file.as_deref().map(snapshot_key);
     let snapshots = Snapshots::open(data.join("snapshots"), key.transpose()?);
     let snapshots = snapshots.map_err(WireError::Snapshots)?;
@@ -149,6 +172,7 @@ pub async fn parts(config: &Config) -> Result<Parts, WireError> {
         provider,
         egress,
         ledger,
+        auditor,
         keeper,
         versions,
         settings,
@@ -232,6 +256,7 @@ fn settings(config: &Config) -> Result<session::Settings, WireError> {
         stall: Duration::from_millis(config.cli.stall_timeout_ms),
         freeze_after: Duration::from_millis(sandbox.freeze_after_ms),
         soft_memory_percent: sandbox.soft_memory_percent,
+        keep_audit: Duration::from_secs(u64::from(config.audit.keep_days) * 24 * 3600),
     })
 }
 
@@ -243,6 +268,18 @@ fn ledger(config: &Config, store: &Arc<Store>, ids: &Ids, clock: &Clock) -> Arc<
     };
     let (store, ids, clock) = (store.clone(), ids.clone(), clock.clone());
     Arc::new(Ledger::new(store, ids, clock, Handle::current(), daily))
+}
+
+async fn auditor(
+    config: &Config,
+    store: &Arc<Store>,
+    clock: &Clock,
+) -> Result<Arc<Auditor>, WireError> {
+    let lines = match &config.audit.file {
+        Some(path) => Some(Lines::open(path).await.map_err(WireError::Audit)?),
+        None => None,
+    };
+    Ok(Arc::new(Auditor::start(store.clone(), clock.clone(), lines)))
 }
 
 fn rootfs(text: &str) -> Result<Rootfs, WireError> {
@@ -258,7 +295,11 @@ fn rootfs(text: &str) -> Result<Rootfs, WireError> {
     }
 }
 
-fn egress(config: &Config, ledger: &Arc<Ledger>) -> Result<Egress, WireError> {
+fn egress(
+    config: &Config,
+    ledger: &Arc<Ledger>,
+    auditor: &Arc<Auditor>,
+) -> Result<Egress, WireError> {
     let model = &config.model;
     let upstream = model
         .base_url
@@ -267,12 +308,14 @@ fn egress(config: &Config, ledger: &Arc<Ledger>) -> Result<Egress, WireError> {
     let mut made = egress::Config::new(upstream, Slot("model".to_owned()));
     made.connect_timeout = Duration::from_millis(model.connect_timeout_ms);
     made.idle_timeout = Duration::from_millis(model.idle_timeout_ms);
-    made.private_hosts_allowed = config
-        .egress
-        .private_hosts
-        .iter()
-        .map(|host| private_host(host))
-        .collect::<Result<_, _>>()?;
+    made.operator = operator(config)?;
+    if let Some(path) = &config.egress.authorities_file {
+        let text = std::fs::read_to_string(path);
+        made.authorities = text.map_err(|source| WireError::Authorities {
+            path: path.clone(),
+            source,
+        })?;
+    }
     if let Some(path) = &config.prices.file {
         made.prices = prices(made.prices, path)?;
     }
@@ -294,9 +337,26 @@ fn egress(config: &Config, ledger: &Arc<Ledger>) -> Result<Egress, WireError> {
         credentials: Arc::new(key),
         usage: ledger.clone(),
         resolver: Arc::new(SystemResolver),
+        audit: auditor.clone(),
         clock: SystemTime::now,
     };
     Egress::new(made, windows).map_err(WireError::Egress)
+}
+
+fn operator(config: &Config) -> Result<Operator, WireError> {
+    let said = &config.egress;
+    let private = said.private_hosts.iter().map(|host| private_host(host));
+    let packages = said.package_hosts.iter().map(|host| {
+        host.parse().map_err(|source| WireError::PackageHost {
+            host: host.clone(),
+            source,
+        })
+    });
+    Ok(Operator {
+        private_hosts: private.collect::<Result<_, _>>()?,
+        package_hosts: packages.collect::<Result<_, _>>()?,
+        private_addresses: said.private_addresses,
+    })
 }
 
 fn private_host(host: &str) -> Result<egress::HostPort, WireError> {

@@ -36,6 +36,7 @@ pub(crate) enum List {
     Files,
     Workspaces,
     Keys,
+    Audit,
 }
 
 #[derive(Serialize, Deserialize)]

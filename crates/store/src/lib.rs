@@ -13,6 +13,7 @@
 //! Reading order: [`Store`], then `events` (the log), `sessions`, and the other records.
 
 mod agents;
+mod audit;
 mod checkpoint;
 mod cursor;
 mod environments;
@@ -45,6 +46,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 pub use agents::{AddVersionError, AgentQuery, AgentRow, Agents, InsertError, NewAgent};
+pub use audit::{AuditQuery, AuditRow, Audits};
 pub use cursor::CursorError;
 pub use environments::{
     DeleteEnvironmentError, EnvironmentQuery, EnvironmentRow, Environments, NewEnvironment,
@@ -188,6 +190,11 @@ impl Store {
     /// Which files sessions made.
     pub fn files(&self) -> Files<'_> {
         Files(self)
+    }
+
+    /// What was decided on the way out.
+    pub fn audit(&self) -> Audits<'_> {
+        Audits(self)
     }
 
     /// What sessions have used.

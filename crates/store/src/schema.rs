@@ -21,6 +21,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0003_common.sql"),
     include_str!("../migrations/0004_searches.sql"),
     include_str!("../migrations/0005_tenants.sql"),
+    include_str!("../migrations/0006_audit.sql"),
 ];
 
 /// Marks a file as ours in its header ("host" in ASCII).

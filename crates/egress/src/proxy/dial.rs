@@ -4,61 +4,79 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::StatusCode;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
-use super::{ProxyWay, denied};
+use super::{Visit, denied};
 use crate::answer::Refusal;
 use crate::decide::{Verdict, decide_address};
-use crate::policy::Target;
+use crate::policy::{Policy, Target};
+use crate::traffic::{MAX_CONNECTIONS, Place};
+use crate::windows::Standing;
 
 /// Addresses of one name that are tried, in the resolver's order.
 const MAX_ADDRESSES: usize = 4;
 
+/// A connection to a host.
+pub(super) struct Dialled {
+    pub(super) stream: TcpStream,
+    /// The address that was decided about and dialled.
+    pub(super) ip: IpAddr,
+    /// Its place in the bound on connections.
+    pub(super) place: Place,
+}
+
 /// Resolves, decides about each address, and connects to the first that is
 /// allowed and answers. There is no second resolution, so a name that changes
 /// its mind in between changes nothing.
-pub(super) async fn dial(way: &ProxyWay, target: &Target) -> Result<TcpStream, Refusal> {
-    match timeout(way.connect_timeout, connect(way, target)).await {
-        Ok(connected) => connected,
-        Err(_) => Err(Refusal::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            "timeout_error",
-            "connect-timeout",
-            format!(
-                "{target} did not accept a connection within {} s",
-                way.connect_timeout.as_secs()
-            ),
-        )),
-    }
+pub(super) async fn dial(
+    visit: &Visit,
+    standing: &Standing,
+    target: &Target,
+) -> Result<Dialled, Refusal> {
+    let limit = standing.policy.borrow().limits.connections;
+    let place = standing.traffic.place(limit).await;
+    let place = place.ok_or_else(|| crowded(target, limit))?;
+    let connecting = connect(visit, standing, target);
+    let limit = visit.way.connect_timeout;
+    let (stream, ip) = tokio::time::timeout(limit, connecting)
+        .await
+        .map_err(|_| late(visit, target))??;
+    Ok(Dialled { stream, ip, place })
 }
 
-async fn connect(way: &ProxyWay, target: &Target) -> Result<TcpStream, Refusal> {
+async fn connect(
+    visit: &Visit,
+    standing: &Standing,
+    target: &Target,
+) -> Result<(TcpStream, IpAddr), Refusal> {
     let addresses = match target.ip {
         Some(ip) => vec![ip],
-        None => way
-            .resolver
-            .resolve(&target.host)
-            .await
+        None => (visit.way.resolver.resolve(&target.host).await)
             .map_err(|_| unreachable_host(target, "its name cannot be resolved"))?,
     };
-    for ip in allowed(way, target, &addresses)? {
+    // The policy is asked after the name was resolved, which may have taken a while.
+    for ip in allowed(visit, &standing.now(), target, &addresses)? {
         if let Ok(stream) = TcpStream::connect(SocketAddr::new(ip, target.port)).await {
             // Only a matter of latency.
             let _ = stream.set_nodelay(true);
-            return Ok(stream);
+            return Ok((stream, ip));
         }
     }
     Err(unreachable_host(target, "it refused the connection"))
 }
 
 /// The addresses that may be dialled; a refusal when there is none.
-fn allowed(way: &ProxyWay, target: &Target, all: &[IpAddr]) -> Result<Vec<IpAddr>, Refusal> {
+fn allowed(
+    visit: &Visit,
+    policy: &Policy,
+    target: &Target,
+    all: &[IpAddr],
+) -> Result<Vec<IpAddr>, Refusal> {
     let mut allowed = Vec::new();
     let mut refusal = unreachable_host(target, "its name has no address");
     for ip in all {
-        match decide_address(&way.private, target, *ip) {
+        match decide_address(policy, &visit.way.operator, target, *ip) {
             Verdict::Allow { .. } => allowed.push(*ip),
-            Verdict::Deny { rule, reason } => refusal = denied(target, rule, &reason),
+            Verdict::Deny { rule, reason } => refusal = denied(target, &rule, &reason),
         }
     }
     allowed.truncate(MAX_ADDRESSES);
@@ -69,7 +87,27 @@ fn allowed(way: &ProxyWay, target: &Target, all: &[IpAddr]) -> Result<Vec<IpAddr
     }
 }
 
-fn unreachable_host(target: &Target, why: &str) -> Refusal {
+pub(super) fn unreachable_host(target: &Target, why: &str) -> Refusal {
     let message = format!("{target} cannot be reached: {why}");
     Refusal::new(StatusCode::BAD_GATEWAY, "api_error", "unreachable", message)
+}
+
+pub(super) fn late(visit: &Visit, target: &Target) -> Refusal {
+    let limit = visit.way.connect_timeout.as_secs();
+    Refusal::new(
+        StatusCode::GATEWAY_TIMEOUT,
+        "timeout_error",
+        "connect-timeout",
+        format!("{target} did not accept a connection within {limit} s"),
+    )
+}
+
+fn crowded(target: &Target, limit: Option<u32>) -> Refusal {
+    const RULE: &str = "limits.connections";
+    let limit = limit.map_or(MAX_CONNECTIONS as u64, u64::from);
+    let message = format!(
+        "{target} was not tried: {limit} connections of this session are under way (rule: {RULE})"
+    );
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    Refusal::new(status, "overloaded_error", RULE, message).denying()
 }

@@ -3,11 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod deciding;
 mod faults;
 mod forwarding;
 mod limits;
 mod proxying;
 mod refusals;
 mod secrecy;
+mod secure;
 mod support;
+mod terminating;
 mod usage;

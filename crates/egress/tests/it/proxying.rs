@@ -11,13 +11,13 @@ use tokio::net::TcpListener;
 
 use crate::support::*;
 
-const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+pub const LOOPBACK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 /// Egress that may reach `name` on this port of the loopback.
-fn out(name: &str, port: u16) -> Out {
+pub fn out(name: &str, port: u16) -> Out {
     let unused = SocketAddr::from((LOOPBACK, 1));
     let mut out = Out::with(unused, |config| {
-        config.private_hosts_allowed = vec![HostPort {
+        config.operator.private_hosts = vec![HostPort {
             host: name.into(),
             port,
         }];
@@ -40,23 +40,21 @@ impl Out {
             hosts => Networking::Limited {
                 allowed_hosts: hosts.iter().map(|host| host.parse().unwrap()).collect(),
                 allow_mcp_servers: false,
+                allow_package_managers: false,
             },
         };
-        let policy = Policy {
-            networking,
-            mcp_hosts: Vec::new(),
-        };
-        *self.world.policy.lock().unwrap() = Some(Arc::new(policy));
+        let policy = Policy::new(networking);
+        self.world.policy.send_replace(Arc::new(policy));
     }
 
-    async fn ask(&mut self, request: &str) -> String {
+    pub async fn ask(&mut self, request: &str) -> String {
         let mut client = self.proxy();
         client.write(request).await;
         client.rest().await
     }
 }
 
-async fn echo() -> (u16, tokio::task::JoinHandle<()>) {
+pub async fn echo() -> (u16, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let task = tokio::spawn(async move {
@@ -202,7 +200,7 @@ async fn a_public_name_for_a_private_address_is_refused() {
 #[tokio::test]
 async fn an_unknown_client_reaches_nothing() {
     let mut out = out("x", 1);
-    *out.world.policy.lock().unwrap() = None;
+    out.world.unknown.store(true, Ordering::SeqCst);
     let text = out.ask("CONNECT example.com:443 HTTP/1.1\r\n\r\n").await;
     assert!(
         text.starts_with("HTTP/1.1 403 ") && text.contains("(rule: unknown-client)"),

@@ -6,18 +6,20 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use egress::{
-    Admission, ClientId, Config, CredentialError, Credentials, Egress, Estimate, Networking,
-    Placeholder, Policies, Policy, Reservation, Resolver, Secret, Slot, Usage, UsageSink, Windows,
+    Admission, Audit, Authority, ClientId, Config, CredentialError, Credentials, Egress, Estimate,
+    Networking, Placeholder, Policies, Policy, Record as Decision, Reservation, Resolver, Secret,
+    Slot, Standing, Traffic, Usage, UsageSink, Windows,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -35,7 +37,10 @@ pub async fn soon<F: Future>(future: F) -> F::Output {
 
 /// The windows of a test.
 pub struct World {
-    pub policy: Mutex<Option<Arc<Policy>>>,
+    pub policy: watch::Sender<Arc<Policy>>,
+    /// Whether clients have no policy at all.
+    pub unknown: AtomicBool,
+    pub traffic: Arc<Traffic>,
     pub key: Mutex<Option<String>>,
     /// What the sentence says when calls are refused.
     pub refuse: Mutex<Option<&'static str>>,
@@ -44,11 +49,23 @@ pub struct World {
     pub names: Mutex<HashMap<String, Vec<IpAddr>>>,
     pub resolutions: AtomicUsize,
     usage: mpsc::Sender<Usage>,
+    decisions: mpsc::Sender<Decision>,
 }
 
 impl Policies for World {
-    fn of(&self, _: &ClientId) -> Option<Arc<Policy>> {
-        self.policy.lock().unwrap().clone()
+    fn of(&self, _: &ClientId) -> Option<Standing> {
+        let known = !self.unknown.load(Ordering::SeqCst);
+        known.then(|| Standing {
+            policy: self.policy.subscribe(),
+            traffic: self.traffic.clone(),
+            owner: Arc::default(),
+        })
+    }
+}
+
+impl Audit for World {
+    fn record(&self, record: Decision) {
+        self.decisions.try_send(record).unwrap();
     }
 }
 
@@ -105,6 +122,9 @@ pub struct Out {
     pub world: Arc<World>,
     pub usage: mpsc::Receiver<Usage>,
     pub egress: Egress,
+    pub decisions: mpsc::Receiver<Decision>,
+    /// The authority that the sandbox trusts.
+    pub authority: Arc<Authority>,
     tasks: JoinSet<()>,
 }
 
@@ -118,12 +138,13 @@ impl Out {
         let mut config = Config::new(uri, Slot("model".into()));
         change(&mut config);
         let (sender, usage) = mpsc::channel(256);
-        let policy = Policy {
-            networking: Networking::Unrestricted,
-            mcp_hosts: Vec::new(),
-        };
+        let (decided, decisions) = mpsc::channel(1024);
+        let policy = Policy::new(Networking::Unrestricted);
         let world = Arc::new(World {
-            policy: Mutex::new(Some(Arc::new(policy))),
+            policy: watch::Sender::new(Arc::new(policy)),
+            unknown: AtomicBool::new(false),
+            traffic: Arc::default(),
+            decisions: decided,
             key: Mutex::new(Some(KEY.to_owned())),
             refuse: Mutex::default(),
             reserved: Mutex::default(),
@@ -136,6 +157,7 @@ impl Out {
             credentials: world.clone(),
             usage: world.clone(),
             resolver: world.clone(),
+            audit: world.clone(),
             clock: SystemTime::now,
         };
         let egress = Egress::new(config, windows).unwrap();
@@ -143,6 +165,8 @@ impl Out {
             world,
             usage,
             egress,
+            decisions,
+            authority: Arc::new(Authority::new().unwrap()),
             tasks: JoinSet::new(),
         }
     }
@@ -165,10 +189,16 @@ impl Out {
     /// A connection of the sandbox to its proxy.
     pub fn proxy(&mut self) -> Client {
         let (near, far) = duplex(256 * 1024);
-        let egress = self.egress.clone();
+        let (egress, authority) = (self.egress.clone(), self.authority.clone());
+        let client = ClientId("s1".into());
         self.tasks
-            .spawn(async move { egress.serve_proxy(ClientId("s1".into()), far).await });
+            .spawn(async move { egress.serve_proxy(client, authority, far).await });
         Client(near)
+    }
+
+    /// The next decision that is recorded.
+    pub async fn decision(&mut self) -> Decision {
+        soon(self.decisions.recv()).await.unwrap()
     }
 
     /// The only record there is, once it is there.

@@ -195,6 +195,7 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             "sandbox.soft_memory_percent",
             "from 10 to 100",
         ),
+        (config.audit.keep_days >= 1, "audit.keep_days", "at least 1"),
         (
             config.limits.max_sandboxes >= 1,
             "limits.max_sandboxes",

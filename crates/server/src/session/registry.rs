@@ -11,7 +11,7 @@ use api::client_event::ClientEvent;
 use claude::versions::Versions;
 use futures::FutureExt;
 use serde_json::Value;
-use store::{Realm, SessionRow, Store};
+use store::{EnvironmentRow, Realm, SessionRow, Store};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,7 +21,8 @@ use super::feed::Feed;
 use super::fleet::Fleet;
 use super::keep::Keeper;
 use super::open_calls::OpenCalls;
-use super::{SendError, Settings, resume};
+use super::{SendError, Settings, reach, resume};
+use crate::audit::Auditor;
 use crate::clock::Clock;
 use crate::ids::Ids;
 use crate::retention::Retention;
@@ -34,6 +35,7 @@ pub struct Inner {
     pub(super) keeping: Keeper,
     pub(super) retention: Retention,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) auditor: Arc<Auditor>,
     pub(super) versions: Versions,
     pub(super) settings: Settings,
     pub(super) clock: Clock,
@@ -75,6 +77,14 @@ impl Bell {
 }
 
 impl Inner {
+    /// What sessions of an environment may reach is what it says now, for all that are live or one.
+    pub(super) fn environment_says(&self, row: &EnvironmentRow, only: Option<&str>) {
+        let definition: Value = serde_json::from_str(&row.body).unwrap_or_default();
+        let policy = reach::environment_policy(&definition["config"]);
+        self.ledger
+            .environment_says(&row.id, only, row.revision, &policy);
+    }
+
     /// Does something with a session's actor, which is started when there is none.
     pub(super) fn handle<T>(
         self: &Arc<Self>,

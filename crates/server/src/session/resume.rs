@@ -14,7 +14,7 @@ use tokio::sync::mpsc;
 use super::actor::{self, Actor, Asked, Begin, Request};
 use super::machine::{Facts, Prompt, State};
 use super::tools::{Tool, Tools};
-use super::{Bell, Inner, OpenCalls, start, thread_id};
+use super::{Bell, Inner, OpenCalls, reach, start, thread_id};
 use crate::usage::Opening;
 
 /// Events read from the log in one go.
@@ -77,11 +77,17 @@ async fn load(
         session: id,
         workspace: &row.workspace_id,
         agent: &row.agent_id,
-        policy: start::policy(&environment, &agent),
+        environment: &row.environment_id,
+        policy: reach::policy(&environment, &agent),
         budget: budget.as_ref(),
         max_cost: limits.max_cost.as_ref(),
     };
     let book = inner.ledger.open(opening).await?;
+    // After the book is open, so that a change that is made meanwhile reaches it one way or the other.
+    let environments = inner.store.environments();
+    if let Some(now) = environments.get(realm, &row.environment_id).await? {
+        inner.environment_says(&now, Some(id));
+    }
     let feed = inner.feed(id);
     Ok(Some((
         Begin {

@@ -1,14 +1,14 @@
 //! How a session's agent and environment become a claude that can be started.
 //!
 //! Reads the snapshots that the session was made with, so a later change of the agent or environment
-//! does not reach a session that runs. Pure but for the transcript, which comes from the caller.
+//! does not reach a session that runs, but for what its sandbox may reach: that is always what the
+//! environment says now. Pure but for the transcript, which comes from the caller.
 
 use api::environment::hosting::Hosting;
 use claude::custom::CustomTool;
 use claude::launch::{Launch, Paths, RemoteServer, Session};
 use claude::tools::{BuiltIn, Policy as CallPolicy};
 use claude::transcript;
-use egress::{HostPattern, HostPort, Networking, Policy};
 use serde::Deserialize as _;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
@@ -60,7 +60,9 @@ pub fn launch(agent: &Value, tools: &Tools, session: Session, limits: Limits) ->
         partial_messages: true,
         max_retries: limits.max_retries,
         own_work: limits.own_work,
-        extra_env: Vec::new(),
+        extra_env: place::TRUSTING
+            .map(|name| (name.to_owned(), place::TRUSTED.to_owned()))
+            .to_vec(),
     }
 }
 
@@ -148,51 +150,6 @@ fn call_policy(setting: Setting) -> CallPolicy {
     }
 }
 
-/// What the environment's sandbox may reach. A host that cannot be read is left out, which refuses it:
-/// hosts are checked when the environment is made.
-#[must_use]
-pub fn policy(environment: &Value, agent: &Value) -> Policy {
-    let networking = &environment["networking"];
-    let networking = match networking["type"].as_str() {
-        Some("unrestricted") => Networking::Unrestricted,
-        _ => Networking::Limited {
-            allowed_hosts: parsed::<HostPattern>(
-                networking["allowed_hosts"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .filter_map(Value::as_str),
-            ),
-            allow_mcp_servers: networking["allow_mcp_servers"].as_bool().unwrap_or(false),
-        },
-    };
-    let servers = agent["mcp_servers"].as_array().into_iter().flatten();
-    let hosts: Vec<String> = servers
-        .filter_map(|server| host_port(server["url"].as_str()?))
-        .collect();
-    Policy {
-        networking,
-        mcp_hosts: parsed::<HostPort>(hosts.iter().map(String::as_str)),
-    }
-}
-
-fn parsed<'a, T: std::str::FromStr>(texts: impl Iterator<Item = &'a str>) -> Vec<T> {
-    texts.filter_map(|text| text.parse().ok()).collect()
-}
-
-/// `host:port` of a URL, the port from its scheme when it names none.
-fn host_port(url: &str) -> Option<String> {
-    let uri: http::Uri = url.parse().ok()?;
-    let port = uri
-        .port_u16()
-        .unwrap_or(if uri.scheme_str() == Some("http") {
-            80
-        } else {
-            443
-        });
-    Some(format!("{}:{port}", uri.host()?))
-}
-
 /// Whether claude can go on from a mirrored transcript: one that was cut before its first prompt was
 /// written down is none.
 #[must_use]
@@ -277,29 +234,6 @@ mod tests {
             (launch.effort.as_deref(), launch.max_turns),
             (Some("low"), Some(7))
         );
-    }
-
-    #[test]
-    fn a_limited_environment_reaches_what_it_lists() {
-        let environment = json!({"networking": {"type": "limited", "allowed_hosts": ["*.example.com"], "allow_mcp_servers": true}});
-        let agent = json!({"mcp_servers": [{"name": "a", "url": "https://mcp.example/x"}, {"name": "b", "url": "http://10.0.0.1:81/"}]});
-        let policy = policy(&environment, &agent);
-        assert_eq!(
-            policy
-                .mcp_hosts
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>(),
-            ["mcp.example:443", "10.0.0.1:81"]
-        );
-        let Networking::Limited {
-            allowed_hosts,
-            allow_mcp_servers: true,
-        } = policy.networking
-        else {
-            panic!()
-        };
-        assert_eq!(allowed_hosts.len(), 1);
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::money::{BudgetLimit, MonetaryAmount};
 use api::session::usage::{CacheCreation, ServerToolUse, Usage as Shown};
-use egress::Policy;
+use egress::{Owner, Policy, Standing, Traffic};
 use store::{ModelCall, Totals};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::accounts::Name;
 use super::budgets::Budgets;
@@ -17,6 +17,10 @@ pub struct Book {
     pub(super) session: Arc<str>,
     pub(super) workspace: Arc<str>,
     pub(super) agent: Arc<str>,
+    pub(super) owner: Arc<Owner>,
+    /// What its sandbox may reach. Who is on the way out is told of every change.
+    policy: watch::Sender<Arc<Policy>>,
+    traffic: Arc<Traffic>,
     state: Mutex<State>,
     budgets: Budgets,
     /// Rings when a budget refused a call.
@@ -25,7 +29,8 @@ pub struct Book {
 
 struct State {
     totals: Totals,
-    policy: Arc<Policy>,
+    /// The revision of the environment that the policy is of.
+    revision: u32,
     /// The budgets that hold.
     names: Vec<Name>,
     budget: Option<i64>,
@@ -34,14 +39,26 @@ struct State {
 }
 
 impl Book {
-    pub(super) fn new(opening: &Opening<'_>, totals: Totals, budgets: Budgets) -> Book {
+    /// `bytes` is what came in and went out before.
+    pub(super) fn new(
+        opening: &Opening<'_>,
+        totals: Totals,
+        bytes: (u64, u64),
+        budgets: Budgets,
+    ) -> Book {
         Book {
             session: opening.session.into(),
             workspace: opening.workspace.into(),
             agent: opening.agent.into(),
+            owner: Arc::new(Owner {
+                workspace: opening.workspace.to_owned(),
+                environment: opening.environment.to_owned(),
+            }),
+            policy: watch::Sender::new(Arc::new(opening.policy.clone())),
+            traffic: Arc::new(Traffic::new(bytes.0, bytes.1)),
             state: Mutex::new(State {
                 totals,
-                policy: Arc::new(opening.policy.clone()),
+                revision: 0,
                 names: Vec::new(),
                 budget: None,
                 max_cost: None,
@@ -55,7 +72,6 @@ impl Book {
     pub(super) fn open(&self, opening: Opening<'_>, daily: Vec<(Name, i64, i64)>, today: i64) {
         let own = Name::Session(self.session.clone());
         let mut state = self.lock();
-        state.policy = Arc::new(opening.policy);
         state.budget = opening
             .budget
             .map(|budget| microcents(&budget.max_list_cost));
@@ -102,8 +118,33 @@ impl Book {
         self.refused.notify_one();
     }
 
-    pub(super) fn policy(&self) -> Arc<Policy> {
-        self.lock().policy.clone()
+    pub(super) fn standing(&self) -> Standing {
+        Standing {
+            policy: self.policy.subscribe(),
+            traffic: self.traffic.clone(),
+            owner: self.owner.clone(),
+        }
+    }
+
+    /// From now on the environment says this, unless a later revision has spoken already. The agent's
+    /// MCP servers stay what they are.
+    pub(super) fn environment_says(&self, revision: u32, policy: &Policy) {
+        let mut state = self.lock();
+        if revision < state.revision {
+            return;
+        }
+        state.revision = revision;
+        self.policy.send_if_modified(|held| {
+            let new = Policy {
+                mcp_hosts: held.mcp_hosts.clone(),
+                ..policy.clone()
+            };
+            let changed = **held != new;
+            if changed {
+                *held = Arc::new(new);
+            }
+            changed
+        });
     }
 
     pub(super) fn budgets(&self) -> Vec<Name> {

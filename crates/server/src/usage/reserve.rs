@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
-use egress::{Admission, ClientId, Estimate, Policies, Policy, UsageSink};
+use egress::{Admission, ClientId, Estimate, Policies, Standing, UsageSink};
 use store::RecordError;
 
 use super::accounts::{Bid, Name, Refused};
@@ -23,8 +23,8 @@ pub fn day(at: SystemTime) -> i64 {
 }
 
 impl Policies for Ledger {
-    fn of(&self, client: &ClientId) -> Option<Arc<Policy>> {
-        self.book(client).map(|book| book.policy())
+    fn of(&self, client: &ClientId) -> Option<Standing> {
+        self.book(client).map(|book| book.standing())
     }
 }
 

@@ -71,10 +71,8 @@ impl World {
             session,
             workspace: DEFAULT_WORKSPACE,
             agent: "agent_1",
-            policy: Policy {
-                networking: Networking::Unrestricted,
-                mcp_hosts: Vec::new(),
-            },
+            environment: "env_1",
+            policy: Policy::new(Networking::Unrestricted),
             budget,
             max_cost: None,
         };

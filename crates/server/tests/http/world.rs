@@ -12,6 +12,7 @@ use sandbox::{
     Sandbox, SandboxId, Spec,
 };
 use serde_json::{Value, json};
+use server::audit::Auditor;
 use server::blobs::Blobs;
 use server::clock::Clock;
 use server::config::{Config, Secret};
@@ -280,10 +281,12 @@ fn sessions(
         tokio::runtime::Handle::current(),
         server::usage::Daily::default(),
     ));
+    let auditor = Arc::new(Auditor::start(store.clone(), clock.clone(), None));
     let windows = Windows {
         policies: ledger.clone(),
         credentials: Arc::new(Keyless),
         usage: ledger.clone(),
+        audit: auditor.clone(),
         resolver: Arc::new(SystemResolver),
         clock: SystemTime::now,
     };
@@ -293,6 +296,7 @@ fn sessions(
         provider: Arc::new(NoSandboxes),
         egress: Egress::new(nowhere, windows).unwrap(),
         ledger,
+        auditor,
         keeper,
         versions: claude::versions::Versions::open(data.path().join("cli")).unwrap(),
         settings: session::Settings {
@@ -309,6 +313,7 @@ fn sessions(
             stall: Duration::from_secs(60),
             freeze_after: Duration::from_secs(60),
             soft_memory_percent: 80,
+            keep_audit: Duration::from_secs(60),
         },
         clock: clock.clone(),
         ids: ids.clone(),

@@ -66,6 +66,7 @@ async fn attempt(
     {
         Ok(row) => {
             app.sessions.forget_spares(id);
+            app.sessions.environment_says(&row);
             Ok(Some(row))
         }
         Err(UpdateEnvironmentError::NotFound) => Err(super::not_found(id)),

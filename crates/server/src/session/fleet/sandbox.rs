@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use egress::{ClientId, Egress, Placeholder};
+use egress::{Authority, ClientId, Egress, Placeholder};
 use sandbox::guest_channel::{Guest, GuestIo, Incoming, Stats};
 use sandbox::{Isolation, LimitHits, Mount, Provider, Resources, Rootfs, SandboxId, Spec};
 use snapshot::SnapshotId;
@@ -64,6 +64,8 @@ pub struct Sandbox {
     pub(super) made: Instant,
     /// What the common directory came from or went to last, and when; who saves it holds the lock.
     pub(super) common: tokio::sync::Mutex<Option<(SnapshotId, i64)>>,
+    /// Signs for hosts inside.
+    authority: Arc<Authority>,
     /// Who sits where; a seat that is empty is a spare's.
     sitters: Mutex<BTreeMap<u32, Option<Sitter>>>,
     /// The number of the next seat. Numbers are not used again: files of the last one may be left.
@@ -208,7 +210,7 @@ async fn keep(
             let _ = ready.send(Err(ended.clone()));
             ended
         }
-        Ok((guest, incoming)) => {
+        Ok((guest, incoming, authority)) => {
             let sandbox = Arc::new(Sandbox {
                 id: id.clone(),
                 guest: guest.clone(),
@@ -216,6 +218,7 @@ async fn keep(
                 resources: plan.resources,
                 made: Instant::now(),
                 common: tokio::sync::Mutex::default(),
+                authority,
                 sitters: Mutex::default(),
                 next: AtomicU32::new(0),
                 left: watch::Sender::new(()),
@@ -240,7 +243,14 @@ async fn keep(
     drop(permit);
 }
 
-async fn make(fleet: &Fleet, id: &SandboxId, plan: &Plan) -> Result<(Guest, Incoming), Ended> {
+async fn make(
+    fleet: &Fleet,
+    id: &SandboxId,
+    plan: &Plan,
+) -> Result<(Guest, Incoming, Arc<Authority>), Ended> {
+    let authority = Authority::new();
+    let authority =
+        authority.map_err(|error| Ended::step("make the sandbox's authority", &error, true))?;
     let spec = Spec {
         id: id.clone(),
         rootfs: plan.rootfs.clone(),
@@ -249,7 +259,7 @@ async fn make(fleet: &Fleet, id: &SandboxId, plan: &Plan) -> Result<(Guest, Inco
             source: plan.cli.clone(),
             target: place::CLI.into(),
         }],
-        trusted: None,
+        trusted: Some(fleet.egress.trusted(&authority).await),
         hostname: "sandbox".to_owned(),
         members: plan.members,
         isolation: plan.isolation,
@@ -262,7 +272,9 @@ async fn make(fleet: &Fleet, id: &SandboxId, plan: &Plan) -> Result<(Guest, Inco
         "made sandbox {id}"
     );
     let connected = Guest::connect(made.stream).await;
-    connected.map_err(|error| Ended::step("reach the guest of the sandbox", &error, true))
+    let (guest, incoming) =
+        connected.map_err(|error| Ended::step("reach the guest of the sandbox", &error, true))?;
+    Ok((guest, incoming, Arc::new(authority)))
 }
 
 /// Serves the sandbox until it ends or is to end.
@@ -289,14 +301,15 @@ async fn serve(mut incoming: Incoming, sandbox: Arc<Sandbox>, egress: Egress) {
             // A spare belongs to nobody, so nobody would pay; dropping the connection refuses it.
             continue;
         };
-        connections.spawn(way_out(way, sitter, io, egress.clone()));
+        let authority = sandbox.authority.clone();
+        connections.spawn(way_out(way, sitter, authority, io, egress.clone()));
     }
 }
 
-async fn way_out(way: Way, sitter: Sitter, io: GuestIo, egress: Egress) {
+async fn way_out(way: Way, sitter: Sitter, authority: Arc<Authority>, io: GuestIo, egress: Egress) {
     match way {
         Way::Model => egress.serve_model(sitter.client, sitter.key, io).await,
-        Way::Proxy => egress.serve_proxy(sitter.client, io).await,
+        Way::Proxy => egress.serve_proxy(sitter.client, authority, io).await,
     }
 }
 

@@ -1,0 +1,223 @@
+//! The record of one decision, from its making to the end of what was decided about.
+//!
+//! There is exactly one record for each request, tunnel and refusal, however it ends: the last of those
+//! who hold an [`Entry`] hands it over. It says who, where to, by which rule and how much, and never
+//! holds a header, a query or a body.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use http::StatusCode;
+use tracing::info;
+
+use crate::answer::Refusal;
+use crate::policy::Target;
+use crate::usage::ClientId;
+use crate::windows::{Audit, Owner, Standing};
+
+/// Bytes of a path that a record holds; the rest is cut off.
+const LONGEST_PATH: usize = 1024;
+
+/// One decision and what came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Record {
+    /// Whose request it was.
+    pub client: ClientId,
+    /// Whose the client is; `None` when it is not known.
+    pub owner: Option<Arc<Owner>>,
+    /// When it came.
+    pub at: SystemTime,
+    /// From there to its end.
+    pub latency: Duration,
+    /// Where to, as far as that could be read: a host without its port.
+    pub host: Option<String>,
+    /// Its port.
+    pub port: Option<u16>,
+    /// The method; `CONNECT` for a tunnel that was not looked into.
+    pub method: Option<String>,
+    /// The path without its query, where it was seen.
+    pub path: Option<String>,
+    /// Whether it was allowed.
+    pub allowed: bool,
+    /// The rule that said so.
+    pub rule: String,
+    /// The status that the client got, if it got one.
+    pub status: Option<u16>,
+    /// Bytes of bodies or of the tunnel that came in.
+    pub bytes_in: u64,
+    /// Bytes that went out.
+    pub bytes_out: u64,
+    /// The credential that was put in.
+    pub credential: Option<String>,
+    /// What ended it early, in a word; `None` when it came to its own end.
+    pub cut: Option<&'static str>,
+}
+
+/// A record that is being made. All who have a part in a request share it.
+pub(crate) struct Entry {
+    sink: Arc<dyn Audit>,
+    standing: Option<Standing>,
+    began: Instant,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    record: Mutex<Record>,
+}
+
+/// A limit on bytes was reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the session has used up its {0}")]
+pub(crate) struct Spent(pub(crate) &'static str);
+
+impl Entry {
+    pub(crate) fn new(
+        sink: Arc<dyn Audit>,
+        client: ClientId,
+        standing: Option<Standing>,
+        at: SystemTime,
+    ) -> Self {
+        let owner = standing.as_ref().map(|standing| Arc::clone(&standing.owner));
+        Self {
+            sink,
+            standing,
+            began: Instant::now(),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            record: Mutex::new(Record {
+                client,
+                owner,
+                at,
+                latency: Duration::ZERO,
+                host: None,
+                port: None,
+                method: None,
+                path: None,
+                allowed: false,
+                // Until something else is known, whoever asked has left.
+                rule: "client-left".to_owned(),
+                status: None,
+                bytes_in: 0,
+                bytes_out: 0,
+                credential: None,
+                cut: None,
+            }),
+        }
+    }
+
+    /// It wants to go here.
+    pub(crate) fn to(&self, target: &Target) {
+        let mut record = self.lock();
+        record.host = Some(target.host.clone());
+        record.port = Some(target.port);
+    }
+
+    /// It asks for this.
+    pub(crate) fn asks(&self, method: &str, path: Option<&str>) {
+        let mut record = self.lock();
+        record.method = Some(method.chars().take(32).collect());
+        record.path = path.map(|path| {
+            let end = path.floor_char_boundary(LONGEST_PATH);
+            path[..end].to_owned()
+        });
+    }
+
+    /// It may.
+    pub(crate) fn allowed(&self, rule: String) {
+        let mut record = self.lock();
+        record.allowed = true;
+        record.rule = rule;
+    }
+
+    /// It is on its way there.
+    pub(crate) fn reaches(&self, target: &Target) {
+        let record = self.lock();
+        let (client, rule) = (&record.client, &record.rule);
+        info!(
+            client.id = %client, host = %target, rule, verdict = "allowed",
+            "{client} reaches {target} by rule {rule}"
+        );
+    }
+
+    /// There is nothing to tell: others tell what was asked on this connection.
+    pub(crate) fn forget(&self) {
+        self.lock().rule.clear();
+    }
+
+    /// It may not, or could not.
+    pub(crate) fn refused(&self, refusal: &Refusal) {
+        let mut record = self.lock();
+        record.status = Some(refusal.status.as_u16());
+        if record.allowed && !refusal.denies {
+            // What was allowed and then failed stays allowed, by its rule.
+            record.cut = Some(refusal.cause);
+        } else {
+            record.allowed = false;
+            record.rule.clone_from(&refusal.rule);
+        }
+        let (client, rule) = (&record.client, &refusal.rule);
+        match (&record.host, record.port) {
+            (Some(host), Some(port)) => info!(
+                client.id = %client, host = %format_args!("{host}:{port}"), rule, verdict = "refused",
+                "{client} does not reach {host}:{port} by rule {rule}"
+            ),
+            _ => info!(
+                client.id = %client, rule, verdict = "refused",
+                "{client} sent the proxy a request that breaks rule {rule}"
+            ),
+        }
+    }
+
+    /// This was answered.
+    pub(crate) fn answered(&self, status: StatusCode) {
+        self.lock().status = Some(status.as_u16());
+    }
+
+    /// It ends early, for this reason.
+    pub(crate) fn cut(&self, why: &'static str) {
+        self.lock().cut.get_or_insert(why);
+    }
+
+    /// Counts bytes that came in; an error when there may be no more.
+    pub(crate) fn came_in(&self, bytes: usize) -> Result<(), Spent> {
+        let bytes = bytes as u64;
+        self.bytes_in.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(standing) = &self.standing {
+            standing.traffic.came_in(bytes);
+        }
+        self.check()
+    }
+
+    /// Counts bytes that go out; an error when there may be no more.
+    pub(crate) fn went_out(&self, bytes: usize) -> Result<(), Spent> {
+        let bytes = bytes as u64;
+        self.bytes_out.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(standing) = &self.standing {
+            standing.traffic.went_out(bytes);
+        }
+        self.check()
+    }
+
+    fn check(&self) -> Result<(), Spent> {
+        let spent = self.standing.as_ref().and_then(Standing::spent);
+        let Some(spent) = spent else { return Ok(()) };
+        self.cut(spent.0);
+        Err(spent)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut record = self.lock().clone();
+        if record.rule.is_empty() {
+            return;
+        }
+        record.latency = self.began.elapsed();
+        record.bytes_in = self.bytes_in.load(Ordering::Relaxed);
+        record.bytes_out = self.bytes_out.load(Ordering::Relaxed);
+        self.sink.record(record);
+    }
+}
