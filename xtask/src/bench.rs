@@ -60,7 +60,7 @@ struct Bench {
     run: fn(&Setting) -> Result<Vec<Row>>,
 }
 
-const BENCHES: [Bench; 17] = [
+const BENCHES: [Bench; 18] = [
     Bench {
         name: "launch",
         about: "start of the binary, as each sandbox helper pays it",
@@ -95,6 +95,11 @@ const BENCHES: [Bench; 17] = [
         name: "egress",
         about: "what the way out adds to a model call",
         run: |setting| measured::run(setting, "egress"),
+    },
+    Bench {
+        name: "proxy",
+        about: "tunnels, requests and decisions of the way out, against none and tinyproxy",
+        run: |setting| measured::run(setting, "proxy"),
     },
     Bench {
         name: "events",

@@ -5,7 +5,7 @@
 //!                                   ├── hosted: a `hostel serve` of its own, over HTTP
 //!                                   ├── bare: the claude CLI without any of ours
 //!                                   ├── rivals: other products, when they are installed
-//!                                   ├── asker, stand_in: this binary again, inside a sandbox
+//!                                   ├── asker, stand_in, proxy: this binary again, inside a sandbox or beside
 //!                                   └── the scripted model, in this process
 //! ```
 //!
@@ -27,6 +27,7 @@ mod idle;
 mod kernel;
 mod memory;
 mod place;
+mod proxy;
 mod quiet;
 mod rivals;
 mod row;
@@ -62,6 +63,7 @@ fn main() -> ExitCode {
     let result = match rest.first().map(String::as_str) {
         _ if program == place::CLI => stand_in::run(),
         Some("files") => files::run(&rest[1..]),
+        Some("proxy") => proxy::serve(rest.get(1).map_or("", String::as_str)),
         Some("ask") => asker::run(rest.get(1).map_or("", String::as_str)),
         _ => measure(&rest),
     };
@@ -124,6 +126,7 @@ async fn one(setting: &Setting, name: &str) -> Result<Vec<Row>> {
         "ephemeral" => ephemeral::run(setting).await,
         "rivals" => rivals::run(setting).await,
         "egress" => egress::run(setting).await,
+        "proxy" => proxy::run(setting).await,
         "events" => events::run(setting).await,
         "memory" => memory::run(setting).await,
         "snapshot" => snapshot::run(setting).await,

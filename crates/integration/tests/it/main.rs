@@ -19,3 +19,4 @@ mod readers;
 mod rootless;
 mod secrets;
 mod upgrades;
+mod way_out;

@@ -1,0 +1,27 @@
+//! What the proxy of the way out costs: a tunnel's throughput, a request whose TLS ends in egress,
+//! requests beside a proxy that comes as a Debian package, and a decision among 1,000 rules.
+
+mod decision;
+mod hosts;
+mod rates;
+mod secured;
+mod tunnel;
+mod world;
+
+use anyhow::Result;
+
+use crate::Setting;
+use crate::row::Row;
+
+pub use rates::serve;
+
+/// Measures all of it.
+pub async fn run(setting: &Setting) -> Result<Vec<Row>> {
+    let mut rows = vec![
+        tunnel::run(setting).await?,
+        secured::run(setting).await?,
+        rates::run(setting).await?,
+    ];
+    rows.push(decision::run(setting)?);
+    Ok(rows)
+}
