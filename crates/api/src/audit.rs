@@ -24,7 +24,7 @@ pub struct AuditRecord {
     pub port: Option<u16>,
     /// The method of HTTP; `CONNECT` for a tunnel that was not looked into.
     pub method: Option<String>,
-    /// The path without its query, where it was seen; 1,024 bytes of it.
+    /// The path without its query, where it was seen; 1,024 characters of it.
     pub path: Option<String>,
     /// What was decided.
     pub verdict: Verdict,

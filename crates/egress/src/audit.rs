@@ -16,7 +16,7 @@ use crate::policy::Target;
 use crate::usage::ClientId;
 use crate::windows::{Audit, Owner, Standing};
 
-/// Bytes of a path that a record holds; the rest is cut off.
+/// Characters of a path that a record holds; the rest is cut off.
 const LONGEST_PATH: usize = 1024;
 
 /// One decision and what came of it.
@@ -76,7 +76,9 @@ impl Entry {
         standing: Option<Standing>,
         at: SystemTime,
     ) -> Self {
-        let owner = standing.as_ref().map(|standing| Arc::clone(&standing.owner));
+        let owner = standing
+            .as_ref()
+            .map(|standing| Arc::clone(&standing.owner));
         Self {
             sink,
             standing,
@@ -115,10 +117,7 @@ impl Entry {
     pub(crate) fn asks(&self, method: &str, path: Option<&str>) {
         let mut record = self.lock();
         record.method = Some(method.chars().take(32).collect());
-        record.path = path.map(|path| {
-            let end = path.floor_char_boundary(LONGEST_PATH);
-            path[..end].to_owned()
-        });
+        record.path = path.map(|path| path.chars().take(LONGEST_PATH).collect());
     }
 
     /// It may.

@@ -15,5 +15,6 @@ pub mod oci;
 pub use provider::{
     Abilities, Description, DiskLimit, Footprint, Footprints, GroupLimits, GuestStream, Isolation,
     Levels, LimitHits, Link, MEMBER_IDS, MEMBERS_GROUP, Mount, Observed, Phase, Provider,
-    ProviderError, Reclaimed, Resources, Rootfs, Sandbox, SandboxId, SandboxIdError, Spec, TRUSTED, TooWeak,
+    ProviderError, Reclaimed, Resources, Rootfs, Sandbox, SandboxId, SandboxIdError, Spec, TRUSTED,
+    TooWeak,
 };

@@ -59,11 +59,7 @@ struct Lost(Mutex<BTreeMap<[String; 3], u64>>);
 impl Auditor {
     /// Starts the task that keeps records, which ends when this is dropped.
     #[must_use]
-    pub fn start(
-        store: Arc<Store>,
-        clock: Clock,
-        lines: Option<Lines>,
-    ) -> Auditor {
+    pub fn start(store: Arc<Store>, clock: Clock, lines: Option<Lines>) -> Auditor {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let lost = Arc::<Lost>::default();
         let scribe = Scribe {
@@ -105,7 +101,8 @@ impl Audit for Auditor {
         if let Err(error) = self.queue.try_send(Message::Row(Box::new(row)))
             && let Message::Row(row) = error.into_inner()
         {
-            self.lost.count([row.workspace_id, row.environment_id, row.session_id]);
+            self.lost
+                .count([row.workspace_id, row.environment_id, row.session_id]);
         }
     }
 }
@@ -118,25 +115,28 @@ impl Lost {
     /// A record for each session that lost some. They are not lost any more.
     fn take(&self, now: DateTime<Utc>) -> Vec<AuditRow> {
         let lost = std::mem::take(&mut *self.lock());
-        let row = |([workspace_id, environment_id, session_id], count)| AuditRow {
-            number: 0,
-            workspace_id,
-            environment_id,
-            session_id,
-            created_at: now,
-            latency_ms: 0,
-            host: None,
-            port: None,
-            method: None,
-            path: None,
-            verdict: Verdict::Lost.name().to_owned(),
-            rule: "audit-queue-full".to_owned(),
-            status: None,
-            bytes_in: 0,
-            bytes_out: 0,
-            credential_id: None,
-            cut: None,
-            lost: Some(count),
+        let row = |(whose, count): ([String; 3], u64)| {
+            let [workspace_id, environment_id, session_id] = whose;
+            AuditRow {
+                number: 0,
+                workspace_id,
+                environment_id,
+                session_id,
+                created_at: now,
+                latency_ms: 0,
+                host: None,
+                port: None,
+                method: None,
+                path: None,
+                verdict: Verdict::Lost.name().to_owned(),
+                rule: "audit-queue-full".to_owned(),
+                status: None,
+                bytes_in: 0,
+                bytes_out: 0,
+                credential_id: None,
+                cut: None,
+                lost: Some(count),
+            }
         };
         lost.into_iter().map(row).collect()
     }

@@ -279,7 +279,11 @@ async fn auditor(
         Some(path) => Some(Lines::open(path).await.map_err(WireError::Audit)?),
         None => None,
     };
-    Ok(Arc::new(Auditor::start(store.clone(), clock.clone(), lines)))
+    Ok(Arc::new(Auditor::start(
+        store.clone(),
+        clock.clone(),
+        lines,
+    )))
 }
 
 fn rootfs(text: &str) -> Result<Rootfs, WireError> {

@@ -116,11 +116,7 @@ impl Audits<'_> {
     }
 
     /// A realm's decisions.
-    pub async fn list(
-        self,
-        realm: &Realm,
-        query: AuditQuery,
-    ) -> Result<Page<AuditRow>, ListError> {
+    pub async fn list(self, realm: &Realm, query: AuditQuery) -> Result<Page<AuditRow>, ListError> {
         let realm = realm.clone();
         self.0
             .read(move |connection| {

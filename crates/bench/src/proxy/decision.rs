@@ -21,7 +21,10 @@ pub fn run(setting: &Setting) -> Result<Row> {
         let (host, path) = match number % 3 {
             0 => (format!("host-{number}.example.com"), None),
             1 => (format!("*.zone-{number}.example.com"), None),
-            _ => ("api.example.com".to_owned(), Some(format!("/v1/*/items/{number}"))),
+            _ => (
+                "api.example.com".to_owned(),
+                Some(format!("/v1/*/items/{number}")),
+            ),
         };
         policy.rules.push(Rule {
             allow: false,
@@ -33,7 +36,12 @@ pub fn run(setting: &Setting) -> Result<Row> {
     }
     let operator = Operator::default();
     let target = Target::new("api.example.com", 443)?;
-    let mut row = Row::number("a decision among 1,000 rules", "µs", 0.0, &[Bound::Median(20.0)]);
+    let mut row = Row::number(
+        "a decision among 1,000 rules",
+        "µs",
+        0.0,
+        &[Bound::Median(20.0)],
+    );
     row.ours.clear();
     for _ in 0..setting.rounds.max(5) * 10 {
         let begun = Instant::now();

@@ -44,7 +44,10 @@ pub async fn run(setting: &Setting) -> Result<Row> {
     let (mut ours_took, mut theirs_took) = (Vec::new(), Vec::new());
     for round in 0..=setting.rounds.min(MOST) {
         let (mine, other) = match round % 2 {
-            0 => (load(&ours, host.addr).await?, load(&theirs, host.addr).await?),
+            0 => (
+                load(&ours, host.addr).await?,
+                load(&theirs, host.addr).await?,
+            ),
             _ => {
                 let other = load(&theirs, host.addr).await?;
                 (load(&ours, host.addr).await?, other)

@@ -81,5 +81,7 @@ async fn tls(stream: TcpStream, trusted: &str) -> Result<TlsStream<TcpStream>> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     let name = ServerName::try_from("127.0.0.1")?;
-    Ok(TlsConnector::from(Arc::new(config)).connect(name, stream).await?)
+    Ok(TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await?)
 }

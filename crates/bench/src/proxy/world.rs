@@ -72,6 +72,7 @@ impl Policies for World {
         Some(Standing {
             policy: self.policy.subscribe(),
             traffic: self.traffic.clone(),
+            owner: Arc::default(),
         })
     }
 }

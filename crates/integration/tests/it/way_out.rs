@@ -87,7 +87,10 @@ async fn world(host: &Host, config: Value) -> Option<(World, Arc<Session>, Strin
         .await?;
     let environment = world
         .client
-        .post("/v1/environments", &json!({"name": "out", "config": config}))
+        .post(
+            "/v1/environments",
+            &json!({"name": "out", "config": config}),
+        )
         .await
         .ok();
     let id = environment["id"].as_str().unwrap().to_owned();
@@ -98,9 +101,7 @@ async fn world(host: &Host, config: Value) -> Option<(World, Arc<Session>, Strin
 
 async fn run(session: &Session, command: &str) -> String {
     let call = json!({"command": command});
-    let turn = session
-        .turn(&format!("@tool Bash {call}\n@say done"))
-        .await;
+    let turn = session.turn(&format!("@tool Bash {call}\n@say done")).await;
     turn.only("agent.tool_result").to_string()
 }
 
@@ -172,10 +173,23 @@ async fn programs_trust_the_sandboxes_authority_and_are_held_to_paths_and_method
         }
         let all = records(&world, &session, count + 2).await;
         let (first, last) = (&all[0], &all[count + 1]);
-        assert_eq!((&first["verdict"], &first["rule"]), (&json!("allow"), &json!("rules.0")));
-        assert_eq!((&first["path"], &first["status"]), (&json!("/ok-curl"), &json!(200)));
-        assert_eq!((&last["verdict"], &last["path"]), (&json!("deny"), &json!("/no")));
-        let denied = world.client.get("/v1/audit?verdict=deny&limit=1").await.ok();
+        assert_eq!(
+            (&first["verdict"], &first["rule"]),
+            (&json!("allow"), &json!("rules.0"))
+        );
+        assert_eq!(
+            (&first["path"], &first["status"]),
+            (&json!("/ok-curl"), &json!(200))
+        );
+        assert_eq!(
+            (&last["verdict"], &last["path"]),
+            (&json!("deny"), &json!("/no"))
+        );
+        let denied = world
+            .client
+            .get("/v1/audit?verdict=deny&limit=1")
+            .await
+            .ok();
         assert!(denied["next_page"].is_string() && denied["data"][0] == *last);
 
         // A change holds at once, without a new sandbox.
@@ -183,7 +197,10 @@ async fn programs_trust_the_sandboxes_authority_and_are_held_to_paths_and_method
         let path = format!("/v1/environments/{environment}");
         world.client.post(&path, &change).await.ok();
         let result = run(&session, &format!("curl -sS {url}/ok")).await;
-        assert!(result.contains("CONNECT tunnel failed, response 403"), "{result}");
+        assert!(
+            result.contains("CONNECT tunnel failed, response 403"),
+            "{result}"
+        );
     }
     world.end().await;
 }
@@ -202,7 +219,10 @@ async fn a_host_without_such_rules_shows_its_own_certificate() {
         assert!(result.contains("the host heard GET /x"), "{result}");
         assert!(!result.contains("Hostel"), "{result}");
         let all = records(&world, &session, 1).await;
-        assert_eq!((&all[0]["method"], &all[0]["path"]), (&json!("CONNECT"), &Value::Null));
+        assert_eq!(
+            (&all[0]["method"], &all[0]["path"]),
+            (&json!("CONNECT"), &Value::Null)
+        );
         assert!(all[0]["bytes_in"].as_u64() > Some(100));
     }
     world.end().await;

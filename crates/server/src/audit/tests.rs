@@ -31,11 +31,7 @@ impl World {
             ..AuditQuery::default()
         };
         let audit = self.store.audit();
-        audit
-            .list(&realm(), query)
-            .await
-            .unwrap()
-            .rows
+        audit.list(&realm(), query).await.unwrap().rows
     }
 }
 
@@ -113,11 +109,7 @@ async fn what_does_not_fit_is_counted_and_the_count_is_kept() {
         ..AuditQuery::default()
     };
     let audit = world.store.audit();
-    let lost = audit
-        .list(&realm(), query)
-        .await
-        .unwrap()
-        .rows;
+    let lost = audit.list(&realm(), query).await.unwrap().rows;
     assert_eq!(lost.len(), 1);
     assert_eq!(
         (lost[0].lost, lost[0].rule.as_str()),
