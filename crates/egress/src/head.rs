@@ -57,26 +57,28 @@ pub(crate) async fn read<I: AsyncRead + Unpin>(
                 Err(bad("the request ended early"))
             };
         }
-        if let Some(head) = take(&bytes)? {
+        let seen = bytes.len() - count;
+        if let Some(head) = take(&bytes, seen)? {
             return Ok(Some((head, bytes.freeze())));
         }
     }
 }
 
-/// The head that these bytes begin with; `None` when it is not whole.
-pub(crate) fn take(bytes: &[u8]) -> Result<Option<Head>, Refusal> {
-    match end_of_head(bytes) {
+/// The head that these bytes begin with; `None` when it is not whole. The first `seen` of them were looked
+/// at before: whoever sends a head byte by byte does not make us read all of it for each.
+pub(crate) fn take(bytes: &[u8], seen: usize) -> Result<Option<Head>, Refusal> {
+    match end_of_head(bytes, seen.saturating_sub(3)) {
         Some(length) if length <= MAX_HEAD => parse(&bytes[..length]).map(Some),
         None if bytes.len() <= MAX_HEAD => Ok(None),
         _ => Err(too_large()),
     }
 }
 
-fn end_of_head(bytes: &[u8]) -> Option<usize> {
-    bytes
+fn end_of_head(bytes: &[u8], from: usize) -> Option<usize> {
+    bytes[from..]
         .windows(4)
         .position(|four| four == b"\r\n\r\n")
-        .map(|at| at + 4)
+        .map(|at| from + at + 4)
 }
 
 fn parse(head: &[u8]) -> Result<Head, Refusal> {

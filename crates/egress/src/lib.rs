@@ -125,4 +125,11 @@ impl Egress {
         let outside = self.proxy.trust.bundle().await;
         format!("{outside}{}", authority.certificate())
     }
+
+    /// Those among them that a program with a list of its own does not know, in PEM.
+    #[must_use]
+    pub fn unknown(&self, authority: &Authority) -> String {
+        let extra = self.proxy.trust.extra();
+        format!("{extra}{}", authority.certificate())
+    }
 }

@@ -16,5 +16,5 @@ pub use provider::{
     Abilities, Description, DiskLimit, Footprint, Footprints, GroupLimits, GuestStream, Isolation,
     Levels, LimitHits, Link, MEMBER_IDS, MEMBERS_GROUP, Mount, Observed, Phase, Provider,
     ProviderError, Reclaimed, Resources, Rootfs, Sandbox, SandboxId, SandboxIdError, Spec, TRUSTED,
-    TooWeak,
+    TRUSTED_OWN, TooWeak, Trusted,
 };

@@ -177,9 +177,8 @@ pub struct Spec {
     pub resources: Resources,
     /// Host files and directories shown inside, read-only.
     pub read_only: Vec<Mount>,
-    /// Whom programs inside shall trust when they speak TLS, in PEM: shown read-only at [`TRUSTED`], and
-    /// in place of the root's own lists where it has them. The sandbox cannot change it.
-    pub trusted: Option<String>,
+    /// Whom programs inside shall trust when they speak TLS. The sandbox cannot change it.
+    pub trusted: Option<Trusted>,
     /// The name the sandbox believes its machine has.
     pub hostname: String,
     /// Several sessions will share it, each with a user of its own that the guest starts its
@@ -191,8 +190,22 @@ pub struct Spec {
     pub isolation: Option<Isolation>,
 }
 
-/// Where [`Spec::trusted`] is shown.
+/// Whom programs inside shall trust, in PEM.
+#[derive(Clone, Debug)]
+pub struct Trusted {
+    /// All of them: shown read-only at [`TRUSTED`], and in place of the root's own lists where it has
+    /// them.
+    pub all: String,
+    /// Those that a program does not know by itself: shown read-only at [`TRUSTED_OWN`]. Programs that
+    /// bring a list of their own read this at each start, so it is short.
+    pub own: String,
+}
+
+/// Where [`Trusted::all`] is shown.
 pub const TRUSTED: &str = "/opt/hostel/trusted.pem";
+
+/// Where [`Trusted::own`] is shown.
+pub const TRUSTED_OWN: &str = "/opt/hostel/authority.pem";
 
 /// The user ids of members, each with a group of the same number. These have names in the
 /// sandbox, because many programs ask for one.

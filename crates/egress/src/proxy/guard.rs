@@ -52,6 +52,8 @@ pub(super) struct Guard<I> {
     /// What was read and not handed on; the first `cleared` bytes may be.
     held: BytesMut,
     cleared: usize,
+    /// Bytes of a head that were looked at without finding its end.
+    seen: usize,
     state: State,
 }
 
@@ -95,6 +97,7 @@ impl<I> Guard<I> {
             guarded,
             held: BytesMut::new(),
             cleared: 0,
+            seen: 0,
             state: State::Head,
         }
     }
@@ -141,9 +144,12 @@ impl<I> Guard<I> {
     /// Judges one head; `None` when it is not whole.
     fn head(&mut self) -> Option<Result<(), Refusal>> {
         let rest = &self.held[self.cleared..];
-        let head = match head::take(rest) {
+        let head = match head::take(rest, self.seen) {
             Ok(Some(head)) => head,
-            Ok(None) => return None,
+            Ok(None) => {
+                self.seen = rest.len();
+                return None;
+            }
             Err(refusal) => return Some(Err(refusal)),
         };
         let target = match target::of_head(&head, &self.mode) {
@@ -152,6 +158,7 @@ impl<I> Guard<I> {
         };
         self.guarded.read(Ok(target));
         self.cleared += head.length;
+        self.seen = 0;
         match head.framing {
             Framing::None | Framing::Length(0) => {}
             Framing::Length(length) => self.state = State::Length(length),

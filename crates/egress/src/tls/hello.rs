@@ -27,7 +27,7 @@ pub(crate) struct Hello {
 }
 
 /// Bytes of a first message that are looked at; real ones have one or two thousand.
-pub(crate) const LONGEST: usize = 64 * 1024;
+const LONGEST: usize = 16 * 1024;
 
 const HANDSHAKE: u8 = 22;
 const CLIENT_HELLO: u8 = 1;

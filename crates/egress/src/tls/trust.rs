@@ -71,6 +71,14 @@ impl Trust {
         Arc::clone(self.bundle.get_or_init(|| made).await)
     }
 
+    /// Those that the operator names, in PEM.
+    pub(crate) fn extra(&self) -> String {
+        self.extra
+            .iter()
+            .map(|certificate| pem(certificate))
+            .collect()
+    }
+
     /// Certificates of this machine that cannot be read are left out: nothing is trusted by them.
     async fn all(&self) -> Vec<CertificateDer<'static>> {
         let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;

@@ -27,7 +27,7 @@ use super::{
     shared::{Keeper, Shared},
     way::Way,
 };
-use crate::provider::{DiskLimit, ProviderError, Rootfs, Sandbox, SandboxId, Spec};
+use crate::provider::{DiskLimit, ProviderError, Rootfs, Sandbox, SandboxId, Spec, Trusted};
 
 /// How long making one container may take; it takes milliseconds, or seconds on a machine
 /// that is out of breath.
@@ -48,8 +48,8 @@ const LEAST_MEMORY: u64 = 16 << 20;
 const LEAST_PIDS: u32 = 8;
 const LEAST_CPU: u32 = 10;
 
-/// The name of [`TRUSTED`](crate::TRUSTED) below [`TOOLS`].
-const TRUSTED_NAME: &str = "trusted.pem";
+/// The names of [`TRUSTED`](crate::TRUSTED) and [`TRUSTED_OWN`](crate::TRUSTED_OWN) below [`TOOLS`].
+const TRUSTED_NAMES: [&str; 2] = ["trusted.pem", "authority.pem"];
 
 /// Where distributions keep the list of those whom programs trust: Debian and Alpine, Fedora, SUSE.
 const TRUST_LISTS: [&str; 3] = [
@@ -141,7 +141,7 @@ fn check(spec: &Spec) -> Result<(), ProviderError> {
         if !plain
             || inside.as_os_str().is_empty()
             || inside.starts_with(GUEST)
-            || inside.starts_with(TRUSTED_NAME)
+            || TRUSTED_NAMES.iter().any(|name| inside.starts_with(name))
         {
             let shown = mount.target.display();
             return wrong(
@@ -261,26 +261,13 @@ fn write_files(
             .unwrap_or(&mount.target)
             .to_owned(),
     });
-    let trusted = match &spec.trusted {
-        Some(text) => {
-            let path = directory.join("trusted.pem");
-            fs::write(&path, text).map_err(host("write whom programs trust"))?;
-            let open = fs::Permissions::from_mode(0o644);
-            fs::set_permissions(&path, open).map_err(host("write whom programs trust"))?;
-            Some(path)
+    let (shown, over) = match &spec.trusted {
+        Some(trusted) => {
+            show_trusted(trusted, directory).map_err(host("write whom programs trust"))?
         }
-        None => None,
+        None => Default::default(),
     };
-    let bind = |source: &PathBuf, target: &str| Bind {
-        source: source.clone(),
-        target: target.into(),
-    };
-    let over = trusted.iter().flat_map(|path| {
-        let lists = TRUST_LISTS.iter();
-        lists.map(move |target| bind(path, target))
-    });
-    let over = over.collect();
-    let tools = tools.chain(trusted.iter().map(|path| bind(path, TRUSTED_NAME)));
+    let tools = tools.chain(shown);
     let request = Request {
         id: id.to_owned(),
         hostname: spec.hostname.clone(),
@@ -306,6 +293,25 @@ fn write_files(
     text.and_then(|text| fs::write(&path, text))
         .map_err(host("write the request"))?;
     Ok(path)
+}
+
+/// Writes whom programs trust; gives what is shown below [`TOOLS`], and over files of the root.
+fn show_trusted(trusted: &Trusted, directory: &Path) -> io::Result<(Vec<Bind>, Vec<Bind>)> {
+    let mut shown = Vec::new();
+    for (name, text) in TRUSTED_NAMES.iter().zip([&trusted.all, &trusted.own]) {
+        let source = directory.join(name);
+        fs::write(&source, text)?;
+        fs::set_permissions(&source, fs::Permissions::from_mode(0o644))?;
+        shown.push(Bind {
+            source,
+            target: name.into(),
+        });
+    }
+    let over = TRUST_LISTS.map(|target| Bind {
+        source: shown[0].source.clone(),
+        target: target.into(),
+    });
+    Ok((shown, over.into()))
 }
 
 fn root(shared: &Shared, rootfs: &Rootfs) -> Result<Root, ProviderError> {

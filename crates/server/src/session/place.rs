@@ -9,18 +9,17 @@ use sandbox::{MEMBER_IDS, MEMBERS_GROUP};
 
 /// The claude binary.
 pub const CLI: &str = "/opt/hostel/claude";
-/// Whom programs trust when they speak TLS, in PEM.
-pub const TRUSTED: &str = sandbox::TRUSTED;
-/// The variables by which programs are told where that is: Node, OpenSSL, Python's requests, git, pip,
-/// npm, curl, and the Rust programs that use the machine's list.
-pub const TRUSTING: [&str; 7] = [
-    "NODE_EXTRA_CA_CERTS",
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "PIP_CERT",
-    "npm_config_cafile",
-    "CURL_CA_BUNDLE",
+/// The variables by which programs are told whom to trust when they speak TLS: Node, which adds to what
+/// it brings along; OpenSSL and Rust programs, Python's requests, git, pip, npm and curl, which take the
+/// whole list.
+pub const TRUSTING: [(&str, &str); 7] = [
+    ("NODE_EXTRA_CA_CERTS", sandbox::TRUSTED_OWN),
+    ("SSL_CERT_FILE", sandbox::TRUSTED),
+    ("REQUESTS_CA_BUNDLE", sandbox::TRUSTED),
+    ("GIT_SSL_CAINFO", sandbox::TRUSTED),
+    ("PIP_CERT", sandbox::TRUSTED),
+    ("npm_config_cafile", sandbox::TRUSTED),
+    ("CURL_CA_BUNDLE", sandbox::TRUSTED),
 ];
 /// The name of claude's configuration directory below the home directory.
 pub const CONFIG_NAME: &str = ".claude";

@@ -61,7 +61,7 @@ pub fn launch(agent: &Value, tools: &Tools, session: Session, limits: Limits) ->
         max_retries: limits.max_retries,
         own_work: limits.own_work,
         extra_env: place::TRUSTING
-            .map(|name| (name.to_owned(), place::TRUSTED.to_owned()))
+            .map(|(name, file)| (name.to_owned(), file.to_owned()))
             .to_vec(),
     }
 }

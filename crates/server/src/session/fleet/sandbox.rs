@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use egress::{Authority, ClientId, Egress, Placeholder};
 use sandbox::guest_channel::{Guest, GuestIo, Incoming, Stats};
-use sandbox::{Isolation, LimitHits, Mount, Provider, Resources, Rootfs, SandboxId, Spec};
+use sandbox::{Isolation, LimitHits, Mount, Provider, Resources, Rootfs, SandboxId, Spec, Trusted};
 use snapshot::SnapshotId;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -259,7 +259,10 @@ async fn make(
             source: plan.cli.clone(),
             target: place::CLI.into(),
         }],
-        trusted: Some(fleet.egress.trusted(&authority).await),
+        trusted: Some(Trusted {
+            all: fleet.egress.trusted(&authority).await,
+            own: fleet.egress.unknown(&authority),
+        }),
         hostname: "sandbox".to_owned(),
         members: plan.members,
         isolation: plan.isolation,
