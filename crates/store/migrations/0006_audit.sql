@@ -21,4 +21,4 @@ CREATE TABLE audit (
     lost          INTEGER
 ) STRICT;
 CREATE INDEX audit_of_workspace ON audit (workspace_id, created_at, number);
-CREATE INDEX audit_of_session ON audit (session_id, created_at, number);
+CREATE INDEX audit_of_session ON audit (session_id, created_at, number, bytes_in, bytes_out);

@@ -55,6 +55,10 @@ where
     let speaks = speaks.map(|dialled| &dialled.stream);
     let first = first::read(&mut io, &mut bytes, speaks).await;
     if first == First::Nothing && bytes.is_empty() {
+        if dialled.is_none() {
+            // Nothing was asked, so nothing was decided.
+            entry.forget();
+        }
         return;
     }
     let course = first::course(&first, &target, dialled.is_some());

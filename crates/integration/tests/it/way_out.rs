@@ -151,6 +151,16 @@ async fn programs_trust_the_sandboxes_authority_and_are_held_to_paths_and_method
             "/usr/bin/python3 -c 'import urllib.request as r; print(r.urlopen(\"{url}/ok-python\").read().decode())'"
         ));
     }
+    if has("node") {
+        // It knows no proxies, so it is told; the authority it finds by itself.
+        let port = host.addr.port();
+        programs.push(format!(
+            "node -e 'const proxy = new URL(process.env.HTTPS_PROXY); \
+             require(\"http\").request({{host: proxy.hostname, port: proxy.port, method: \"CONNECT\", path: \"{HOST}:{port}\"}}) \
+             .on(\"connect\", (_, socket) => require(\"https\").get({{host: \"{HOST}\", port: {port}, path: \"/ok-node\", socket, agent: false}}, \
+             answer => answer.on(\"data\", said => console.log(String(said))))).end()'"
+        ));
+    }
     if has("openssl") {
         // What trusts the machine's own list finds the authority there.
         programs.push(

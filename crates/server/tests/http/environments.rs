@@ -28,6 +28,10 @@ async fn an_environment_is_shown_with_every_key() {
                     "when_done": "terminate",
                     "retention": {"sessions": null, "snapshots": null, "files": null},
                 },
+                "egress": {
+                    "rules": [], "private_addresses": "deny",
+                    "limits": {"requests_per_second": null, "bytes_in": null, "bytes_out": null, "connections": null},
+                },
             },
             "created_at": "2026-11-22T12:00:00.000000Z", "updated_at": "2026-11-22T12:00:00.000000Z",
             "archived_at": null,

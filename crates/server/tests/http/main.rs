@@ -7,6 +7,7 @@
 )]
 
 mod agents;
+mod audit;
 mod envelope;
 mod environments;
 mod events;
