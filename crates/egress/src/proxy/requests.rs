@@ -171,14 +171,18 @@ async fn pass(
     mut request: Request<Incoming>,
     entry: &Arc<Entry>,
 ) -> Result<Response<Reply>, Refusal> {
-    let method = request.method().as_str().to_owned();
-    let asked = request.uri().path().to_owned();
-    entry.asks(&method, Some(&asked));
+    if let Mode::Inside { target, .. } = &*line.mode {
+        entry.to(target);
+    }
     let target = match line.two {
         true => target::of_request(&request, &line.mode)?,
         false => line.guarded.next()?,
     };
     entry.to(&target);
+    // Not before: what the guard refused is not what came here in its place.
+    let method = request.method().as_str().to_owned();
+    let asked = request.uri().path().to_owned();
+    entry.asks(&method, Some(&asked));
     let policy = line.standing.now();
     entry.allowed(permit(line, &policy, &target, &method, &asked)?);
     turn(&line.standing, &target).await?;

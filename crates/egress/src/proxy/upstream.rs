@@ -47,9 +47,15 @@ impl Upstream {
         }
     }
 
-    /// A connection to `target` that is kept. `idle` takes none that is still busy.
+    /// A connection to `target` that is kept. `idle` takes none that is still busy; without it, one
+    /// request follows the other.
     fn take(&self, target: &Target, idle: bool) -> Option<Sender> {
         let mut kept = lock(&self.kept);
+        if !idle {
+            // Requests come one after the other, and a connection to another host would take a place of
+            // the session's that this one may need.
+            kept.retain(|(known, _)| known == target);
+        }
         let fits = |sender: &Sender| match sender {
             Sender::One(sender) => !idle || sender.is_ready(),
             Sender::Two(sender) => !sender.is_closed(),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use egress::{Limits, Networking, PathPattern, Policy, Rule};
+use egress::{HostPort, Limits, Networking, PathPattern, Policy, Rule};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
@@ -153,7 +153,13 @@ async fn a_request_inside_a_tunnel_is_decided_like_one_outside() {
             text.starts_with(&format!("HTTP/1.1 {status} ")),
             "{line}: {text}"
         );
-        assert_eq!(out.decision().await.status, Some(status));
+        let decision = out.decision().await;
+        assert_eq!(decision.status, Some(status));
+        assert_eq!(decision.host.as_deref(), Some("api.corp"));
+        let path = line
+            .strip_prefix("GET ")
+            .filter(|_| status < 404 && status != 400);
+        assert_eq!(decision.path.as_deref(), path, "{line}");
     }
     assert_eq!(upstream.next().await.line(), "GET /a HTTP/1.1");
     assert!(upstream.got.try_recv().is_err());
@@ -313,6 +319,39 @@ async fn a_connection_beyond_the_limit_waits_for_a_free_one() {
     drop(first);
     soon(listener.accept()).await.unwrap();
     second.until("\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn a_client_that_asks_two_hosts_in_turn_needs_one_connection() {
+    let (one, two) = (
+        Upstream::saying(answer("200 OK", "", "{}")).await,
+        Upstream::saying(answer("200 OK", "", "{}")).await,
+    );
+    let hosts = [("a.corp", one.addr.port()), ("b.corp", two.addr.port())];
+    let mut out = Out::with(one.addr, |config| {
+        config.operator.private_hosts = hosts
+            .map(|(host, port)| HostPort {
+                host: host.into(),
+                port,
+            })
+            .into();
+    });
+    for (host, _) in hosts {
+        let mut names = out.world.names.lock().unwrap();
+        names.insert(host.into(), vec![LOOPBACK]);
+    }
+    out.limit(Limits {
+        connections: Some(1),
+        ..Limits::default()
+    });
+    let mut client = out.proxy();
+    for (host, port) in [hosts[0], hosts[1], hosts[0]] {
+        client
+            .write(format!("GET http://{host}:{port}/ HTTP/1.1\r\n\r\n"))
+            .await;
+        let text = client.until("}").await;
+        assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
+    }
 }
 
 #[tokio::test]
