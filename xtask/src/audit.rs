@@ -48,6 +48,10 @@ const TWO_VERSIONS: &[(&str, &str)] = &[
         "syn",
         "derive macros are in the middle of their move to 3, at build time only",
     ),
+    (
+        "synstructure",
+        "rcgen names x509-parser by a weak feature, so it stands in the lock file without being built",
+    ),
     ("thiserror", "libcontainer's protobuf holds 1"),
     ("thiserror-impl", "as thiserror"),
     ("winnow", "toml 0.9 uses both itself"),
