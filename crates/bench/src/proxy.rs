@@ -8,7 +8,7 @@ mod secured;
 mod tunnel;
 mod world;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::Setting;
 use crate::row::Row;
@@ -18,9 +18,11 @@ pub use rates::serve;
 /// Measures all of it.
 pub async fn run(setting: &Setting) -> Result<Vec<Row>> {
     let mut rows = vec![
-        tunnel::run(setting).await?,
-        secured::run(setting).await?,
-        rates::run(setting).await?,
+        tunnel::run(setting).await.context("the tunnel")?,
+        secured::run(setting)
+            .await
+            .context("the request with TLS")?,
+        rates::run(setting).await.context("the rates")?,
     ];
     rows.push(decision::run(setting)?);
     Ok(rows)

@@ -105,8 +105,10 @@ async fn answer<I: AsyncRead + AsyncWrite + Unpin>(mut io: I) {
             _ => return,
         }
         if bytes.ends_with(b"\r\n\r\n") {
+            let last = bytes.to_ascii_lowercase();
+            let last = memchr::memmem::find(&last, b"connection: close").is_some();
             bytes.clear();
-            if io.write_all(&answer).await.is_err() || io.flush().await.is_err() {
+            if io.write_all(&answer).await.is_err() || io.flush().await.is_err() || last {
                 return;
             }
         }
@@ -120,7 +122,11 @@ pub async fn ask<I: AsyncRead + AsyncWrite + Unpin>(io: &mut I, request: &[u8]) 
     let mut bytes = Vec::with_capacity(2 * BODY);
     loop {
         let count = io.read_buf(&mut bytes).await?;
-        anyhow::ensure!(count > 0, "the answer was cut");
+        anyhow::ensure!(
+            count > 0,
+            "the answer was cut: {}",
+            String::from_utf8_lossy(&bytes)
+        );
         let Some(head) = memchr::memmem::find(&bytes, b"\r\n\r\n") else {
             continue;
         };

@@ -43,16 +43,15 @@ pub async fn run(setting: &Setting) -> Result<Row> {
     quiet().await?;
     let (mut ours_took, mut theirs_took) = (Vec::new(), Vec::new());
     for round in 0..=setting.rounds.min(MOST) {
-        let (mine, other) = match round % 2 {
-            0 => (
-                load(&ours, host.addr).await?,
-                load(&theirs, host.addr).await?,
-            ),
-            _ => {
-                let other = load(&theirs, host.addr).await?;
-                (load(&ours, host.addr).await?, other)
+        let (mut mine, mut other) = (Duration::ZERO, Duration::ZERO);
+        for through_us in [round % 2 == 0, round % 2 != 0] {
+            if through_us {
+                mine = load(&ours, host.addr).await.context("through egress")?;
+            } else {
+                let took = load(&theirs, host.addr).await;
+                other = took.context("through tinyproxy")?;
             }
-        };
+        }
         // The first warms both up.
         if round > 0 {
             ours_took.push(mine);
@@ -97,7 +96,7 @@ impl Running {
         let files = tempfile::tempdir()?;
         let config = files.path().join("tinyproxy.conf");
         let text = format!(
-            "Port {}\nListen 127.0.0.1\nTimeout 60\nMaxClients 100\nAllow 127.0.0.1\nLogLevel Critical\nLogFile \"{}\"\n",
+            "Port {}\nListen 127.0.0.1\nTimeout 60\nMaxClients 500\nAllow 127.0.0.1\nLogLevel Critical\nLogFile \"{}\"\n",
             addr.port(),
             files.path().join("log").display()
         );

@@ -156,7 +156,7 @@ async fn programs_trust_the_sandboxes_authority_and_are_held_to_paths_and_method
         let port = host.addr.port();
         programs.push(format!(
             "node -e 'const proxy = new URL(process.env.HTTPS_PROXY); \
-             require(\"http\").request({{host: proxy.hostname, port: proxy.port, method: \"CONNECT\", path: \"{HOST}:{port}\"}}) \
+             require(\"http\").request({{host: proxy.hostname, port: proxy.port, method: \"CONNECT\", path: \"{HOST}:{port}\", headers: {{host: \"{HOST}:{port}\"}}}}) \
              .on(\"connect\", (_, socket) => require(\"https\").get({{host: \"{HOST}\", port: {port}, path: \"/ok-node\", socket, agent: false}}, \
              answer => answer.on(\"data\", said => console.log(String(said))))).end()'"
         ));
