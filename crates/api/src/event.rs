@@ -55,6 +55,7 @@ pub const LISTED: &[&str] = &[
     "workflow_run.phase_ended",
     "workflow_run.error",
     "hostel.frame",
+    "hostel.queued",
 ];
 
 /// One event of a session's log.
@@ -246,6 +247,25 @@ pub enum Body {
         /// The frame.
         frame: Value,
     },
+    /// The session waits for a sandbox. An extension: the contract knows no such waiting.
+    #[serde(rename = "hostel.queued")]
+    HostelQueued {
+        /// How many go before, this one included: 1 is next.
+        position: u32,
+        /// For what it waits.
+        reason: QueueReason,
+    },
+}
+
+/// For what a session waits that has no sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum QueueReason {
+    /// Every sandbox that the server may have is in use; the position is among all who wait for one.
+    ServerFull,
+    /// The workspace has as many sandboxes, as much memory or disk as it may have; the position is among
+    /// its own sessions.
+    WorkspaceLimit,
 }
 
 /// What a policy made of a tool call.
@@ -443,6 +463,7 @@ impl Body {
             Body::ModelRequestStart {} => "span.model_request_start",
             Body::ModelRequestEnd { .. } => "span.model_request_end",
             Body::HostelFrame { .. } => "hostel.frame",
+            Body::HostelQueued { .. } => "hostel.queued",
         }
     }
 }

@@ -110,6 +110,7 @@ impl Show {
             }
             "span.model_request_end" => self.request(event),
             "session.status_idle" => self.idle(event),
+            "hostel.queued" => style.yellow(&queued(event)),
             "session.status_rescheduled" => style.yellow("the session is being started again"),
             "session.status_terminated" => style.yellow("the session is over"),
             "session.deleted" => style.yellow("the session was deleted"),
@@ -206,6 +207,18 @@ impl Show {
             None => self.style.dim(&format!("  ({kind})")),
         }
     }
+}
+
+/// Where a session stands that waits for a sandbox.
+fn queued(event: &Value) -> String {
+    let for_what = match event["reason"].as_str() {
+        Some("workspace_limit") => "its workspace has as much as it may have",
+        _ => "every sandbox is in use",
+    };
+    format!(
+        "waiting for a sandbox, number {} in the line: {for_what}",
+        event["position"]
+    )
 }
 
 /// A tool's output, indented and cut to what fits a glance.

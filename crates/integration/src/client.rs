@@ -73,6 +73,15 @@ impl Client {
         }
     }
 
+    /// The same with another key.
+    #[must_use]
+    pub fn with_key(&self, key: &str) -> Client {
+        Client {
+            key: key.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// The server's address.
     #[must_use]
     pub fn url(&self) -> String {

@@ -72,6 +72,13 @@ impl World {
         self.session_with(agent, &Value::Null).await
     }
 
+    /// A new session with this agent, of another caller.
+    pub async fn session_of(&self, client: Client, agent: &Agent) -> Arc<Session> {
+        let session = Arc::new(Session::create(client, agent, &Value::Null).await);
+        self.sessions.lock().unwrap().push(session.clone());
+        session
+    }
+
     /// A new session with this agent and these fields of its own.
     pub async fn session_with(&self, agent: &Agent, more: &Value) -> Arc<Session> {
         let session = Arc::new(Session::create(self.client.clone(), agent, more).await);

@@ -5,11 +5,14 @@
 //! below it stays in the log.
 
 use std::error::Error as StdError;
+use std::time::Duration;
 
 use api::error::{Details, ErrorBody, ErrorDetail, ErrorTag, ErrorType, Invalid};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode};
 use store::{InsertError, ListError, StoreError};
+
+use crate::tenants::TooFast;
 
 /// An answer that is not a success.
 #[derive(Debug)]
@@ -23,6 +26,8 @@ struct Inner {
     code: Option<&'static str>,
     /// What `x-should-retry` says, where the client's own table would be wrong.
     retry: Option<bool>,
+    /// What `retry-after` says, if anything.
+    wait: Option<Duration>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -35,6 +40,7 @@ impl ApiError {
             message,
             code: None,
             retry: None,
+            wait: None,
             source: None,
         }))
     }
@@ -101,6 +107,13 @@ impl ApiError {
             ErrorType::RateLimitError,
             message,
         )
+    }
+
+    /// 429 with the time after which it makes sense to try again.
+    pub fn too_fast(message: impl Into<String>, wait: Duration) -> ApiError {
+        let mut error = ApiError::too_many(message);
+        error.0.wait = Some(wait);
+        error
     }
 
     /// 429 that stays one until something ends, which clients are told.
@@ -196,6 +209,13 @@ impl ApiError {
         }
     }
 
+    /// What `retry-after` says, in whole seconds, if anything.
+    #[must_use]
+    pub fn wait(&self) -> Option<HeaderValue> {
+        let seconds = |wait: Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.0.wait.map(|wait| HeaderValue::from(seconds(wait)))
+    }
+
     /// What `x-should-retry` says, if anything.
     #[must_use]
     pub fn retry(&self) -> Option<HeaderValue> {
@@ -221,6 +241,12 @@ impl From<Invalid> for ApiError {
             Some(code) => error.with_code(code),
             None => error,
         }
+    }
+}
+
+impl From<TooFast> for ApiError {
+    fn from(error: TooFast) -> ApiError {
+        ApiError::too_fast(error.to_string(), error.wait)
     }
 }
 

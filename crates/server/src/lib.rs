@@ -9,6 +9,7 @@
 //! | [`http`] | a folder per resource, a file per verb |
 //! | [`auth`], [`error`] | who is asking; what a refusal looks like |
 //! | [`session`] | actors, one per live session, and the live end of their logs |
+//! | [`tenants`] | what each workspace may use |
 //! | [`usage`] | what sessions use, and their budgets |
 //! | `reconcile` | sandboxes that should not exist |
 //! | [`clock`], [`ids`] | time and chance, as arguments |
@@ -28,6 +29,7 @@ pub mod lifecycle;
 mod reconcile;
 pub mod retention;
 pub mod session;
+pub mod tenants;
 pub mod usage;
 pub mod wire;
 

@@ -49,6 +49,7 @@ use std::time::Duration;
 
 use api::client_event::ClientEvent;
 use api::id::Prefix;
+use api::workspace::Limits;
 use claude::versions::Versions;
 use sandbox::{Provider, Resources, Rootfs};
 use semver::VersionReq;
@@ -64,11 +65,12 @@ use crate::audit::Auditor;
 use crate::clock::Clock;
 use crate::ids::Ids;
 use crate::retention::Retention;
+use crate::tenants::{Tenants, TooFast};
 use crate::usage::Ledger;
 use actor::{Refused, Request};
 use feed::Feed;
 pub use feed::{Delivery, Deltas, Subscription};
-use fleet::Fleet;
+use fleet::{Fleet, Quota};
 use keep::Keeper;
 use open_calls::OpenCalls;
 use registry::Bell;
@@ -225,6 +227,7 @@ impl Sessions {
             owner,
             actors,
             feeds,
+            tenants: Tenants::default(),
             tasks,
             shutdown,
         };
@@ -237,6 +240,7 @@ impl Sessions {
     /// When the store cannot be read.
     pub async fn begin(&self) -> Result<(), StoreError> {
         crate::reconcile::reconcile(&self.0).await;
+        self.load_limits().await?;
         for (realm, id) in self.0.store.sessions().unfinished().await? {
             self.wake(&realm, &id);
         }
@@ -287,6 +291,44 @@ impl Sessions {
             ),
         }
         class::remember(inner).await;
+    }
+
+    /// Reads what every workspace may use.
+    async fn load_limits(&self) -> Result<(), StoreError> {
+        for row in self.0.store.workspaces().limited().await? {
+            match serde_json::from_str(&row.limits) {
+                Ok(limits) => self.set_limits(&row.id, &limits),
+                // Not written by this server; without limits it would be unguarded in silence.
+                Err(error) => tracing::error!(
+                    workspace.id = row.id,
+                    error = &error as &dyn std::error::Error,
+                    "the limits of workspace {} cannot be read and do not hold",
+                    row.id
+                ),
+            }
+        }
+        Ok(())
+    }
+
+    /// What a workspace may use from now on. Sandboxes that it has beyond stay until they end.
+    pub fn set_limits(&self, workspace: &str, limits: &Limits) {
+        self.0.tenants.set(workspace, limits);
+        let quota = Quota {
+            sandboxes: limits.max_sandboxes,
+            memory: limits.max_memory,
+            disk: limits.max_disk,
+        };
+        self.0.fleet.set_quota(workspace, quota);
+    }
+
+    /// Lets a workspace send so many events now.
+    ///
+    /// # Errors
+    /// When it has sent as many as it may.
+    pub fn admit(&self, workspace: &str, events: usize) -> Result<(), TooFast> {
+        self.0
+            .tenants
+            .send(workspace, events, tokio::time::Instant::now())
     }
 
     /// Removes what has outlived its time; every so many rounds, beginning with round 0, also what an

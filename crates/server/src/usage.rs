@@ -25,9 +25,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use api::agent::AgentLimits;
 use api::money::{BudgetLimit, MonetaryAmount};
 use api::session::usage::Usage as Shown;
+use api::workspace::Limits;
 use chrono::DateTime;
 use egress::{ClientId, Policy};
-use store::{Realm, Store, StoreError};
+use store::{Reach, Realm, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
@@ -212,7 +213,7 @@ impl Ledger {
             (
                 Name::Workspace(workspace.into()),
                 None,
-                self.daily.workspace.as_ref().map(microcents),
+                self.workspace_cap(workspace).await?,
             ),
             (
                 Name::Agent(agent.into()),
@@ -243,6 +244,16 @@ impl Ledger {
         let usage = self.pen.store.usage();
         let totals = usage.spent_since(workspace, agent, since).await?;
         Ok(totals.cost_microcents)
+    }
+
+    /// What a day of a workspace may cost: by its own limits, or by the settings.
+    async fn workspace_cap(&self, workspace: &str) -> Result<Option<i64>, StoreError> {
+        let workspaces = self.pen.store.workspaces();
+        let row = workspaces.get(&Reach::Server, workspace).await?;
+        let limits = row.and_then(|row| serde_json::from_str::<Limits>(&row.limits).ok());
+        let own = limits.and_then(|limits| limits.max_cost_per_day);
+        let cap = own.as_ref().or(self.daily.workspace.as_ref());
+        Ok(cap.map(microcents))
     }
 
     /// What a day of an agent may cost: by its newest version, or by the settings.

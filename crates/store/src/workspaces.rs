@@ -104,6 +104,18 @@ impl Workspaces<'_> {
             .await
     }
 
+    /// Every workspace that has limits.
+    pub async fn limited(self) -> Result<Vec<WorkspaceRow>, StoreError> {
+        self.0
+            .read(|connection| {
+                let sql = format!("{SELECT} WHERE limits <> '{{}}' ORDER BY number");
+                let mut statement = connection.prepare_cached(&sql)?;
+                let rows = statement.query_map([], parse)?;
+                Ok(rows.collect::<Result<_, _>>()?)
+            })
+            .await
+    }
+
     /// Replaces name and limits; `None` when there is no such workspace.
     pub async fn update(self, row: WorkspaceRow) -> Result<Option<WorkspaceRow>, StoreError> {
         self.0

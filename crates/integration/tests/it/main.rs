@@ -18,5 +18,6 @@ mod money;
 mod readers;
 mod rootless;
 mod secrets;
+mod tenants;
 mod upgrades;
 mod way_out;

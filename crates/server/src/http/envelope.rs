@@ -13,7 +13,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures::FutureExt;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method};
 use tracing::{error, info};
 
@@ -48,6 +48,9 @@ fn write_error(response: &mut Response, failure: &ApiError, id: &str) {
     headers.remove(CONTENT_LENGTH);
     if let Some(retry) = failure.retry() {
         headers.insert("x-should-retry", retry);
+    }
+    if let Some(wait) = failure.wait() {
+        headers.insert(RETRY_AFTER, wait);
     }
     *response.body_mut() = Body::from(body);
 }

@@ -224,6 +224,7 @@ impl Actor {
         let book = self.book.clone();
         let inner = self.inner.clone();
         let yields = self.yields();
+        let workspace = self.row.workspace_id.clone();
         tokio::select! {
             biased;
             () = inner.shutdown.cancelled() => Err(End::Drain),
@@ -233,7 +234,7 @@ impl Actor {
                 self.input(Input::BudgetReached(book.refusal())).await
             }
             news = next_news(&mut self.live) => self.news(news).await,
-            () = inner.fleet.pressed(), if yields => self.pressed().await,
+            () = inner.fleet.pressed(&workspace), if yields => self.pressed().await,
             () = tokio::time::sleep_until(deadline) => self.overdue().await,
         }
     }

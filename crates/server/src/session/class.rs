@@ -24,9 +24,10 @@ pub fn limits(inner: &Inner, hosting: &Hosting) -> start::Limits {
 }
 
 /// What a session's sandbox is made of.
-pub fn plan(inner: &Inner, hosting: &Hosting, cli: PathBuf) -> Plan {
+pub fn plan(inner: &Inner, row: &SessionRow, hosting: &Hosting, cli: PathBuf) -> Plan {
     let (wanted, server) = (&hosting.resources, inner.settings.resources);
     Plan {
+        workspace: row.workspace_id.as_str().into(),
         rootfs: inner.settings.rootfs.clone(),
         resources: sandbox::Resources {
             memory_bytes: wanted.memory.unwrap_or(server.memory_bytes),
@@ -57,7 +58,7 @@ pub fn of(inner: &Inner, row: &SessionRow, hosting: &Hosting, cli: &Path) -> Opt
             row.environment,
             cli.display()
         )),
-        plan: plan(inner, hosting, cli.to_owned()),
+        plan: plan(inner, row, hosting, cli.to_owned()),
         launch: start::launch(&agent, &tools, session, limits(inner, hosting)),
         custom: start::custom(&tools),
         pool: hosting.pool,

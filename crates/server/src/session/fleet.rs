@@ -2,8 +2,9 @@
 //!
 //! A session sits alone in a sandbox, or among others of its environment, or in a spare that was made
 //! ready before it came. Every sandbox takes one of the server's places; who finds none waits, after
-//! spares have made room and idle sessions were asked to go.
+//! spares have made room and idle sessions were asked to go. Who is next: `places`.
 
+pub mod places;
 mod pool;
 mod sandbox;
 mod seat;
@@ -13,7 +14,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ::sandbox::{Provider, SandboxId};
 use api::id::Prefix;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
 
 use super::keep::Keeping;
@@ -21,6 +21,8 @@ use super::place::Place;
 use super::runner::{Ended, News};
 use super::uuid_of;
 use crate::ids::Ids;
+use places::{Held, Places};
+pub use places::{Quota, Wait};
 use pool::Pool;
 pub use pool::{CLASSES, Class, Spare, fill};
 use sandbox::Sandbox;
@@ -37,9 +39,7 @@ pub struct Fleet {
     egress: egress::Egress,
     ids: Ids,
     tasks: TaskTracker,
-    places: Arc<Semaphore>,
-    /// Rings for one idle session at a time: its place is needed.
-    pressure: Notify,
+    places: Places,
     /// Sandboxes that are meant to exist.
     wanted: Mutex<HashSet<SandboxId>>,
     groups: Mutex<HashMap<String, Group>>,
@@ -83,8 +83,7 @@ impl Fleet {
             egress,
             ids,
             tasks,
-            places: Arc::new(Semaphore::new(places)),
-            pressure: Notify::new(),
+            places: Places::new(places),
             wanted: Mutex::default(),
             groups: Mutex::default(),
             pool: Pool::default(),
@@ -104,7 +103,7 @@ impl Fleet {
     ) -> Result<Seat, Ended> {
         match company {
             Company::Alone => {
-                let place = self.place(&sitter).await;
+                let place = self.place(&plan, &sitter).await?;
                 self.alone(plan, Some(sitter), place).await
             }
             Company::Among(members) => self.among(plan, members, &sitter, keeping).await,
@@ -115,7 +114,7 @@ impl Fleet {
         self: &Arc<Self>,
         plan: Plan,
         sitter: Option<Sitter>,
-        place: OwnedSemaphorePermit,
+        place: Held,
     ) -> Result<Seat, Ended> {
         let sandbox = Sandbox::open(self, plan, place).await?;
         let chair = sandbox.sit(sitter, 1);
@@ -163,7 +162,7 @@ impl Fleet {
                 }
                 continue;
             }
-            let place = self.place(sitter).await;
+            let place = self.place(&plan, sitter).await?;
             let sandbox = Sandbox::open(self, plan.clone(), place).await?;
             sandboxes.push(Arc::downgrade(&sandbox));
             if let Some(chair) = sandbox.sit(Some(sitter.clone()), max) {
@@ -191,26 +190,42 @@ impl Fleet {
         groups.entry(name.to_owned()).or_default().clone()
     }
 
-    /// Waits for one of the server's places, and says so when there is none at once.
-    async fn place(&self, sitter: &Sitter) -> OwnedSemaphorePermit {
-        if let Ok(place) = self.places.clone().try_acquire_owned() {
-            return place;
+    /// Waits for one of the server's places, and says where it stands in the line.
+    async fn place(&self, plan: &Plan, sitter: &Sitter) -> Result<Held, Ended> {
+        let (workspace, size) = (&plan.workspace, plan.size());
+        if !self.places.is_possible(workspace, size) {
+            let why = "its sandbox may use more memory or disk than its workspace may altogether";
+            return Err(Ended::new(why, false));
         }
-        self.pool.make_room();
-        self.pressure.notify_one();
-        let what =
-            "every sandbox that this server may have is in use; the turn begins when one is free";
-        let _ = sitter.news.send(News::Limit(what.to_owned())).await;
-        self.places
-            .clone()
-            .acquire_owned()
-            .await
-            .expect("the places are never closed")
+        let mut line = self.places.line_up(workspace, size);
+        let mut asked = false;
+        loop {
+            let wait = match line.step().await {
+                Ok(held) => return Ok(held),
+                Err(wait) => wait,
+            };
+            if !std::mem::replace(&mut asked, true) {
+                let own = matches!(wait, Wait::Quota(_)).then_some(workspace);
+                self.pool.make_room(own);
+            }
+            // An actor that is gone has no use for the news.
+            let _ = sitter.news.send(News::Queued(wait)).await;
+        }
     }
 
     /// A place that nobody has to wait for.
-    fn free_place(&self) -> Option<OwnedSemaphorePermit> {
-        self.places.clone().try_acquire_owned().ok()
+    fn free_place(&self, plan: &Plan) -> Option<Held> {
+        self.places.take_spare(&plan.workspace, plan.size())
+    }
+
+    /// Whether nobody gets a place now without waiting.
+    fn is_full(&self) -> bool {
+        self.places.is_full()
+    }
+
+    /// What a workspace may hold from now on.
+    pub fn set_quota(&self, workspace: &str, quota: Quota) {
+        self.places.set_quota(workspace, quota);
     }
 
     /// A sandbox that was made ready for a session of this class, if there is one.
@@ -228,10 +243,10 @@ impl Fleet {
         self.pool.forget(environment);
     }
 
-    /// Resolves when the caller, who is idle, should give up its sandbox for somebody else. Those who
-    /// wait longest are asked first.
-    pub async fn pressed(&self) {
-        self.pressure.notified().await;
+    /// Resolves when the caller, an idle session of this workspace, should give up its sandbox for
+    /// somebody else.
+    pub async fn pressed(&self, workspace: &str) {
+        self.places.pressed(workspace).await;
     }
 
     /// The provider, for the reconciler.

@@ -20,7 +20,7 @@ mod turn;
 
 use std::collections::{BTreeMap, VecDeque};
 
-use api::event::{Body, ErrorBody, ErrorKind, ModelUsage, Preview, RetryStatus};
+use api::event::{Body, ErrorBody, ErrorKind, ModelUsage, Preview, QueueReason, RetryStatus};
 use serde_json::Value;
 
 use super::tools::{Tool, Tools};
@@ -94,6 +94,15 @@ pub enum Answer {
     },
 }
 
+/// Where a session stands that waits for a sandbox.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queued {
+    /// How many go before, this one included.
+    pub position: u32,
+    /// For what it waits.
+    pub reason: QueueReason,
+}
+
 /// What came.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Input {
@@ -116,6 +125,8 @@ pub enum Input {
         /// One sentence for people.
         why: String,
     },
+    /// It waits for a sandbox.
+    Queued(Queued),
     /// A limit of the sandbox was hit; what it was, in one sentence.
     Limit(String),
     /// The turn hit one of its own limits; which, in one sentence.
@@ -302,6 +313,9 @@ pub fn step(state: &mut State, input: Input, ids: &mut dyn Ids) -> Vec<Effect> {
         Input::Overdue { why } => {
             out.effects.push(Effect::Kill);
             state.lost(&why, true, &mut out);
+        }
+        Input::Queued(Queued { position, reason }) => {
+            drop(out.event(Body::HostelQueued { position, reason }));
         }
         Input::Limit(message) => out.error(ErrorKind::UnknownError, message, RetryStatus::Retrying),
         Input::TurnLimit(message) => state.limit_turn(message, &mut out),

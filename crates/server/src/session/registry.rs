@@ -26,6 +26,7 @@ use crate::audit::Auditor;
 use crate::clock::Clock;
 use crate::ids::Ids;
 use crate::retention::Retention;
+use crate::tenants::Tenants;
 use crate::usage::Ledger;
 
 /// What actors share.
@@ -44,6 +45,7 @@ pub struct Inner {
     pub(super) owner: String,
     pub(super) actors: Mutex<HashMap<String, Handle>>,
     pub(super) feeds: Mutex<HashMap<String, Weak<Feed>>>,
+    pub(super) tenants: Tenants,
     pub(super) tasks: TaskTracker,
     pub(super) shutdown: CancellationToken,
 }

@@ -20,7 +20,7 @@ use claude::launch::Launch;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::fleet::{Company, Fleet, Plan, Sitter, Spare, Stillness};
+use super::fleet::{Company, Fleet, Plan, Sitter, Spare, Stillness, Wait};
 use super::keep::{Keeping, Kept, Output};
 
 /// Orders that wait while claude starts or is slow to read; the actor waits beyond that.
@@ -33,6 +33,8 @@ pub enum News {
     Up,
     /// Claude wrote this.
     Frame(Box<Frame>),
+    /// The session waits for a sandbox.
+    Queued(Wait),
     /// A limit was hit; one sentence.
     Limit(String),
     /// Claude ended; the seat stays.

@@ -65,8 +65,8 @@ impl UsageSink for Ledger {
 }
 
 impl Ledger {
-    /// Sets aside what a call may cost. An agent's own budget that refuses is read again first: it may
-    /// have been raised since the session began.
+    /// Sets aside what a call may cost. A budget of a day that refuses is read again first: it may have
+    /// been raised since the session began.
     async fn set_aside(&self, book: &Arc<Book>, call: &Estimate) -> Result<Aside, Refused> {
         if book.has_unknown_costs() {
             return Err(Refused::Unpriced);
@@ -78,15 +78,16 @@ impl Ledger {
                 .map(|worst| i64::try_from(worst.0).unwrap_or(i64::MAX)),
             day: day(call.started_at),
         };
-        let refused = match self.budgets.take(bid.clone()).await {
-            Err(Refused::Spent {
-                name: name @ Name::Agent(_),
-                cap,
-            }) => (name, cap),
+        let (name, cap) = match self.budgets.take(bid.clone()).await {
+            Err(Refused::Spent { name, cap }) => (name, cap),
             judged => return judged,
         };
-        let (name, cap) = refused;
-        match self.agent_cap(&book.workspace, &book.agent).await {
+        let now = match &name {
+            Name::Session(_) => return Err(Refused::Spent { name, cap }),
+            Name::Agent(_) => self.agent_cap(&book.workspace, &book.agent).await,
+            Name::Workspace(_) => self.workspace_cap(&book.workspace).await,
+        };
+        match now {
             Ok(now) if now != Some(cap) => {
                 self.budgets.change(|accounts| accounts.set_cap(&name, now));
                 self.budgets.take(bid).await
@@ -130,7 +131,7 @@ fn explain(refused: &Refused, book: &Book, model: &str) -> String {
             "the daily budget of agent {agent}, {cap}, is used up; it begins anew at 00:00 UTC, or raise limits.max_cost_per_day of the agent (setting budgets.agent_per_day when it has none of its own)"
         ),
         Name::Workspace(workspace) => format!(
-            "the daily budget of workspace {workspace}, {cap}, is used up; it begins anew at 00:00 UTC, or raise setting budgets.workspace_per_day"
+            "the daily budget of workspace {workspace}, {cap}, is used up; it begins anew at 00:00 UTC, or raise limits.max_cost_per_day of the workspace (setting budgets.workspace_per_day when it has none of its own)"
         ),
     }
 }

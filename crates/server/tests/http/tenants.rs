@@ -202,6 +202,47 @@ async fn a_workspace_has_no_more_sessions_than_it_may() {
 }
 
 #[tokio::test]
+async fn a_workspace_sends_no_faster_than_it_may() {
+    let world = World::new().await;
+    let session = world.session().await;
+    let path = "/v1/workspaces/wrkspc_default";
+    world
+        .post(path, json!({"limits": {"max_events_per_second": 1}}))
+        .await
+        .ok();
+    let events = format!("/v1/sessions/{session}/events");
+    let interrupt = json!({"type": "user.interrupt"});
+    // Taken whole, and then nothing for the rest of a minute.
+    let many = json!({"events": vec![interrupt.clone(); 50]});
+    world.post(&events, many).await.ok();
+    let refused = world.post(&events, json!({"events": [interrupt]})).await;
+    refused.refuses(429, "rate_limit_error", "more than 1 events a second");
+    let wait: u64 = refused.headers["retry-after"]
+        .to_str()
+        .unwrap()
+        .parse()
+        .unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+    let theirs = world.workspace().await;
+    let key = world
+        .key(json!({"scope": "admin", "workspace_id": theirs}))
+        .await;
+    let other = with(
+        &world,
+        &key,
+        Method::POST,
+        "/v1/agents",
+        json!({"model": "m", "name": "a"}),
+    );
+    other.await.ok();
+    world.post(path, json!({"limits": null})).await.ok();
+    world
+        .post(&events, json!({"events": [{"type": "user.interrupt"}]}))
+        .await
+        .ok();
+}
+
+#[tokio::test]
 async fn a_repeated_request_of_another_key_is_another_request() {
     let world = World::new().await;
     let theirs = world.workspace().await;

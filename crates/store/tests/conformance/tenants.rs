@@ -206,7 +206,9 @@ async fn a_workspace_is_seen_within_reach_and_changed_whole() {
         limits: "{\"max_sessions\":null}".to_owned(),
         ..workspace(OTHER_WS, None)
     };
+    assert!(workspaces.limited().await.unwrap().is_empty());
     let updated = workspaces.update(changed.clone()).await.unwrap();
+    assert_eq!(workspaces.limited().await.unwrap(), [changed.clone()]);
     assert_eq!(updated, Some(changed));
     let absent = workspaces.update(workspace("wrkspc_9", None)).await;
     assert_eq!(absent.unwrap(), None);

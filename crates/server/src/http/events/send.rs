@@ -28,6 +28,10 @@ pub(in crate::http) async fn send(
     extract::Json(request): extract::Json<SendEvents>,
 ) -> Result<Json<Sent>, ApiError> {
     query.finish()?;
+    let admitted = app
+        .sessions
+        .admit(caller.realm.workspace(), request.events.len());
+    admitted.map_err(ApiError::from)?;
     let sent = app.sessions.send(&caller.realm, &id, &request.events).await;
     let data = sent.map_err(|error| refusal(error, &id))?;
     Ok(Json(Sent { data }))

@@ -27,6 +27,8 @@ pub(in crate::http) async fn create(
     let config = configuration(&app, &caller, &request.environment_id).await?;
     check_version(&app, &agent, &config)?;
     check_isolation(&app, &config)?;
+    app.sessions
+        .admit(caller.realm.workspace(), request.initial_events.len())?;
     let queued = queue(&app, &request);
     let row = row(&app, &caller, &request, &agent, &config)?;
     let shown = super::view(&app, &row)?;

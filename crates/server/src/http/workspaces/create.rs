@@ -25,5 +25,6 @@ pub(in crate::http) async fn create(
         created_at: app.clock.now(),
     };
     app.store.workspaces().create(row.clone()).await?;
+    app.sessions.set_limits(&row.id, &request.limits);
     super::view(row).map(Json)
 }

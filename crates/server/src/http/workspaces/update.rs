@@ -30,5 +30,6 @@ pub(in crate::http) async fn update(
         ..row
     };
     let row = workspaces.update(row).await?;
+    app.sessions.set_limits(&id, &limits);
     super::view(row.ok_or_else(|| super::not_found(&id))?).map(Json)
 }

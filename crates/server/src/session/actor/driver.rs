@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use api::environment::hosting::Pattern;
+use api::event::QueueReason;
 use api::id::Prefix;
 use bytes::Bytes;
 use claude::custom::{Asked as McpAsked, CustomTools};
@@ -16,8 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::log::Batch;
 use super::{Actor, End, Live, NEWS, clients, state_tools};
-use crate::session::fleet::{Company, Members, Sitter, Spare};
-use crate::session::machine::{Input, Tell};
+use crate::session::fleet::{Company, Members, Sitter, Spare, Wait};
+use crate::session::machine::{Input, Queued, Tell};
 use crate::session::runner::{self, Begin, Ended, News, Order, Start, Surroundings};
 use crate::session::translate::translate;
 use crate::session::{class, start, uuid_of, version};
@@ -74,7 +75,7 @@ impl Actor {
                 return Ok(());
             }
             let company = self.company(&cli);
-            let plan = class::plan(&self.inner, &self.hosting, cli);
+            let plan = class::plan(&self.inner, &self.row, &self.hosting, cli);
             self.live = Some(self.sit_down(Begin::Cold(plan, company)));
         }
         if let Some(live) = &mut self.live {
@@ -285,6 +286,7 @@ impl Actor {
             Some(News::Outputs(outputs)) => self.outputs(outputs).await,
             Some(News::Left(kept)) => self.left(kept).await,
             Some(News::Frame(frame)) => self.frame(*frame).await,
+            Some(News::Queued(wait)) => self.input(Input::Queued(queued(wait))).await,
             Some(News::Limit(message)) => self.input(Input::Limit(message)).await,
             Some(News::ClaudeEnded(ended)) => self.lost(ended).await,
             Some(News::Ended(ended)) if self.rest.leaves() => self.gone(ended).await,
@@ -372,4 +374,13 @@ impl Actor {
         })
         .await
     }
+}
+
+/// Where a session stands, in the contract's words.
+fn queued(wait: Wait) -> Queued {
+    let (position, reason) = match wait {
+        Wait::Place(position) => (position, QueueReason::ServerFull),
+        Wait::Quota(position) => (position, QueueReason::WorkspaceLimit),
+    };
+    Queued { position, reason }
 }

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::places::{Held, Name};
 use super::{Fleet, Plan, Seat};
 use crate::session::runner::process::{Claude, Over};
 use crate::session::runner::{Ended, News};
@@ -189,10 +190,13 @@ impl Pool {
         self.asked.notify_one();
     }
 
-    /// Gives up one spare, so that a session gets its place.
-    pub fn make_room(&self) {
+    /// Gives up one spare, of this workspace if one is named, so that a session gets its place.
+    pub fn make_room(&self, of: Option<&Name>) {
         let mut shelves = self.lock();
-        let fullest = shelves.values_mut().max_by_key(|shelf| shelf.spares.len());
+        let fullest = shelves
+            .values_mut()
+            .filter(|shelf| of.is_none_or(|name| shelf.class.plan.workspace == *name))
+            .max_by_key(|shelf| shelf.spares.len());
         let given = fullest.and_then(|shelf| shelf.spares.pop_back());
         drop(shelves);
         drop(given);
@@ -272,6 +276,13 @@ impl Pool {
         }
     }
 
+    /// Leaves a class alone for a while.
+    fn rest(&self, class: &Class) {
+        if let Some(shelf) = self.lock().get_mut(&class.owner) {
+            shelf.rests_until = Some(Instant::now() + REST);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Shelf>> {
         self.shelves.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -295,8 +306,13 @@ pub async fn fill(fleet: Weak<Fleet>, shutdown: CancellationToken) {
         }
         while let Some(class) = fleet.pool.sweep() {
             // Spares never wait for a place: sessions come first.
-            let Some(place) = fleet.free_place() else {
-                break;
+            let Some(place) = fleet.free_place(&class.plan) else {
+                if fleet.is_full() {
+                    break;
+                }
+                // Its workspace has as much as it may; others may have more.
+                fleet.pool.rest(&class);
+                continue;
             };
             let made = tokio::select! {
                 () = shutdown.cancelled() => break,
@@ -319,11 +335,7 @@ async fn rest(fleet: &Fleet) {
     }
 }
 
-async fn make(
-    fleet: &Arc<Fleet>,
-    class: &Class,
-    place: tokio::sync::OwnedSemaphorePermit,
-) -> Result<Spare, Ended> {
+async fn make(fleet: &Arc<Fleet>, class: &Class, place: Held) -> Result<Spare, Ended> {
     let seat = fleet.alone(class.plan.clone(), None, place).await?;
     seat.yield_to_others(true).await;
     let claude_session = uuid_of(seat.sandbox().as_str());

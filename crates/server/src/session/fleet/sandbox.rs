@@ -15,12 +15,13 @@ use egress::{Authority, ClientId, Egress, Placeholder};
 use sandbox::guest_channel::{Guest, GuestIo, Incoming, Stats};
 use sandbox::{Isolation, LimitHits, Mount, Provider, Resources, Rootfs, SandboxId, Spec, Trusted};
 use snapshot::SnapshotId;
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
 use super::Fleet;
+use super::places::{Held, Name, Size};
 use crate::session::place;
 use crate::session::runner::{Ended, News};
 
@@ -30,6 +31,8 @@ const LIMITS_EVERY: Duration = Duration::from_secs(2);
 /// What a sandbox is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
+    /// Whose place it takes.
+    pub workspace: Name,
     /// What it sees as its root.
     pub rootfs: Rootfs,
     /// Its limits.
@@ -40,6 +43,16 @@ pub struct Plan {
     pub members: bool,
     /// The least that must stand between it and the host.
     pub isolation: Option<Isolation>,
+}
+
+impl Plan {
+    /// What it takes of what its workspace may use.
+    pub(super) fn size(&self) -> Size {
+        Size {
+            memory: self.resources.memory_bytes,
+            disk: self.resources.disk_bytes,
+        }
+    }
 }
 
 /// Who sits in a seat.
@@ -81,7 +94,7 @@ impl Sandbox {
     pub(super) async fn open(
         fleet: &Arc<Fleet>,
         plan: Plan,
-        permit: OwnedSemaphorePermit,
+        permit: Held,
     ) -> Result<Arc<Sandbox>, Ended> {
         let id = fleet.new_id();
         let (ready, made) = oneshot::channel();
@@ -198,7 +211,7 @@ async fn keep(
     id: SandboxId,
     plan: Plan,
     ready: oneshot::Sender<Result<Arc<Sandbox>, Ended>>,
-    permit: OwnedSemaphorePermit,
+    permit: Held,
 ) {
     let stop = CancellationToken::new();
     let (ended_sender, ended) = watch::channel(None);
