@@ -2,7 +2,7 @@
 //! With `--offline` the scripted model stands in for the real one, on a port of its own.
 
 use server::StartError;
-use server::config::{Config, Credential, Secret};
+use server::config::{Config, Credential, Secret, Tls};
 use server::wire::WireError;
 
 use crate::client::{Client, key_of_environment};
@@ -31,6 +31,8 @@ impl Embedded {
     /// Starts on a free port of the loopback, for this process alone, and gives a client for it.
     pub async fn private(mut config: Config, offline: bool) -> Result<(Embedded, Client), Failure> {
         config.listen = ([127, 0, 0, 1], 0).into();
+        // Its client is this process, which trusts itself and perhaps not the certificate.
+        config.tls = Tls::default();
         let key = match key_of_environment() {
             Some(key) => key,
             None => random_key()?,
@@ -43,7 +45,7 @@ impl Embedded {
 
     /// Its base URL.
     pub fn url(&self) -> String {
-        format!("http://{}", self.server.address())
+        self.server.url()
     }
 
     /// The server itself.

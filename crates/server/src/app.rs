@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::http::dedup::Dedup;
 use crate::ids::Ids;
 use crate::lifecycle::Lifecycle;
+use crate::rates::Rates;
 use crate::session::Sessions;
 
 /// Everything that a handler may use. Clones are cheap and mean the same parts.
@@ -37,6 +38,8 @@ pub struct App {
     pub ping: Duration,
     /// Answers that a repeated request gets again.
     pub(crate) dedup: Dedup,
+    /// How fast requests of each key come.
+    pub(crate) rates: Arc<Rates>,
 }
 
 /// What [`App`] is made of.
@@ -73,6 +76,7 @@ impl App {
         let (lifecycle, dedup) = (Lifecycle::default(), Dedup::default());
         let given = config.api_key.as_ref();
         let keys = Keys::new(store.clone(), given, clock.clone(), lifecycle.clone());
+        let rates = Arc::new(Rates::new(config.limits.requests_per_second));
         let config = Arc::new(config);
         App {
             store,
@@ -85,6 +89,7 @@ impl App {
             lifecycle,
             ping,
             dedup,
+            rates,
         }
     }
 }

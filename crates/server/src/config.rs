@@ -10,6 +10,7 @@
 mod audit;
 pub mod budgets;
 mod cli;
+mod cors;
 mod egress;
 mod limits;
 mod load;
@@ -18,6 +19,7 @@ mod model;
 mod prices;
 mod sandbox;
 mod secret;
+mod tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -28,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use audit::Audit;
 pub use budgets::Budgets;
 pub use cli::Cli;
+pub use cors::Cors;
 pub use egress::Egress;
 pub use limits::Limits;
 pub use load::{ConfigError, Sources, load};
@@ -36,6 +39,7 @@ pub use model::{Credential, Model};
 pub use prices::{Prices, Unknown};
 pub use sandbox::{Runtime, Sandbox};
 pub use secret::Secret;
+pub use tls::Tls;
 
 /// The settings of one server.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -53,6 +57,10 @@ pub struct Config {
     /// A file that holds the key with which snapshots are sealed: 64 hexadecimal digits. Without it they
     /// are not sealed. What was sealed needs the key for ever.
     pub snapshot_key_file: Option<PathBuf>,
+    /// TLS for the API.
+    pub tls: Tls,
+    /// Web pages that may call the API.
+    pub cors: Cors,
     /// The model API.
     pub model: Model,
     /// What tokens cost.
@@ -84,6 +92,8 @@ impl Default for Config {
             shutdown_timeout_ms: 10_000,
             api_key_file: None,
             snapshot_key_file: None,
+            tls: Tls::default(),
+            cors: Cors::default(),
             model: Model::default(),
             prices: Prices::default(),
             budgets: Budgets::default(),
@@ -139,6 +149,9 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("api_key_file", "HOSTEL_API_KEY_FILE", Form::Text),
     setting("snapshot_key_file", "HOSTEL_SNAPSHOT_KEY_FILE", Form::Text),
+    setting("tls.cert_file", "HOSTEL_TLS_CERT_FILE", Form::Text),
+    setting("tls.key_file", "HOSTEL_TLS_KEY_FILE", Form::Text),
+    setting("cors.origins", "HOSTEL_CORS_ORIGINS", Form::List),
     setting("model.base_url", "ANTHROPIC_BASE_URL", Form::Text),
     setting(
         "model.api_key_file",
@@ -237,6 +250,26 @@ pub const SETTINGS: &[Setting] = &[
     setting(
         "limits.connections",
         "HOSTEL_LIMITS_CONNECTIONS",
+        Form::Number,
+    ),
+    setting(
+        "limits.connections_per_peer",
+        "HOSTEL_LIMITS_CONNECTIONS_PER_PEER",
+        Form::Number,
+    ),
+    setting(
+        "limits.head_timeout_ms",
+        "HOSTEL_LIMITS_HEAD_TIMEOUT_MS",
+        Form::Number,
+    ),
+    setting(
+        "limits.body_timeout_ms",
+        "HOSTEL_LIMITS_BODY_TIMEOUT_MS",
+        Form::Number,
+    ),
+    setting(
+        "limits.requests_per_second",
+        "HOSTEL_LIMITS_REQUESTS_PER_SECOND",
         Form::Number,
     ),
     setting("log.format", "HOSTEL_LOG_FORMAT", Form::Text),

@@ -83,6 +83,19 @@ impl ApiError {
         )
     }
 
+    /// 408: the request took too long to arrive.
+    pub fn too_slow(patience: Duration) -> ApiError {
+        let message = format!(
+            "the request body did not arrive within {} ms",
+            patience.as_millis()
+        );
+        ApiError::new(
+            StatusCode::REQUEST_TIMEOUT,
+            ErrorType::InvalidRequestError,
+            message,
+        )
+    }
+
     /// 409 that stays one however often it is repeated, which clients are told.
     pub fn conflict(message: impl Into<String>) -> ApiError {
         let mut error = ApiError::new(StatusCode::CONFLICT, ErrorType::ConflictError, message);

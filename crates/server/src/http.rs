@@ -10,6 +10,7 @@ pub(crate) mod dedup;
 mod agents;
 mod api_keys;
 mod audit;
+mod cors;
 mod envelope;
 mod environments;
 mod events;
@@ -160,14 +161,17 @@ pub fn router(app: App) -> Router {
         .fallback(unserved::answer)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(from_fn_with_state(app.clone(), extract::authenticate));
-    Router::new()
+    let mut all = Router::new()
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .nest("/v1", v1)
         .fallback(unserved::no_such_path)
         .method_not_allowed_fallback(method_not_allowed)
-        .layer(DefaultBodyLimit::max(app.config.limits.request_bytes))
-        .layer(from_fn_with_state(app.ids.clone(), envelope::wrap))
+        .layer(DefaultBodyLimit::max(app.config.limits.request_bytes));
+    if !app.config.cors.origins.is_empty() {
+        all = all.layer(from_fn_with_state(app.clone(), cors::answer));
+    }
+    all.layer(from_fn_with_state(app.ids.clone(), envelope::wrap))
         .with_state(app)
 }
 

@@ -26,6 +26,7 @@ pub mod error;
 pub mod http;
 pub mod ids;
 pub mod lifecycle;
+mod rates;
 mod reconcile;
 pub mod retention;
 pub mod session;

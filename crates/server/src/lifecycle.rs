@@ -5,37 +5,31 @@
 //!                      └────────────── deadline: what is left is dropped ────────────▲
 //! ```
 
-use std::convert::Infallible;
+mod connection;
+mod peers;
+mod tls;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use hyper::body::Incoming;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower_service::Service;
 use tracing::{debug, info, warn};
 
 use crate::app::{App, Parts};
-use crate::config::{Config, Secret};
+use crate::config::{Config, Limits, Secret};
 use crate::session::Sessions;
 use crate::wire::{self, WireError};
-
-/// How long a client may take to send a request's head.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// What a connection may have read ahead or not written yet. A slow reader of a stream holds this
-/// much and no more, because the stream is asked for more only when there is room.
-const BUFFER_BYTES: usize = 64 * 1024;
+use connection::Serving;
+use peers::Peers;
+use tls::Tls;
+pub use tls::TlsError;
 
 /// How long the loop rests when it cannot accept, which is when descriptors have run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -77,6 +71,9 @@ pub enum StartError {
         #[source]
         source: io::Error,
     },
+    /// The certificate cannot be used.
+    #[error("cannot serve TLS")]
+    Tls(#[source] TlsError),
     /// A part does not start.
     #[error(transparent)]
     Wire(#[from] WireError),
@@ -88,6 +85,7 @@ pub enum StartError {
 /// A server that serves. Dropping it ends it at once; [`Server::shutdown`] lets it finish.
 pub struct Server {
     address: SocketAddr,
+    tls: bool,
     new_key: Option<Secret>,
     lifecycle: Lifecycle,
     sessions: Sessions,
@@ -127,6 +125,7 @@ impl Server {
             address: given,
             source,
         })?;
+        let tls = Tls::load(&config.tls).await.map_err(StartError::Tls)?;
         let app = App::new(config, parts);
         let new_key = app
             .keys
@@ -134,16 +133,19 @@ impl Server {
             .await
             .map_err(StartError::FirstKey)?;
         let (lifecycle, sessions) = (app.lifecycle.clone(), app.sessions.clone());
-        let connections = Arc::new(Semaphore::new(app.config.limits.connections));
-        let accepting = tokio::spawn(accept(
-            listener,
-            crate::http::router(app),
-            connections,
-            lifecycle.clone(),
-        ));
+        let limits = app.config.limits.clone();
+        let serving = Serving {
+            router: crate::http::router(app),
+            lifecycle: lifecycle.clone(),
+            head: Duration::from_millis(limits.head_timeout_ms),
+            tls: tls.as_ref().map(Tls::acceptor),
+        };
+        let speaks_tls = tls.is_some();
+        let accepting = tokio::spawn(accept(listener, serving, limits, tls));
         info!(server.address = %address, "serving on {address}");
         Ok(Server {
             address,
+            tls: speaks_tls,
             new_key,
             lifecycle,
             sessions,
@@ -156,6 +158,13 @@ impl Server {
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where clients find it.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// The key that was made because there was none. To be shown once; only its hash is stored.
@@ -217,14 +226,15 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 }
 
 /// Accepts connections until the server stops, then waits for those that are left.
-async fn accept(
-    listener: TcpListener,
-    router: Router,
-    connections: Arc<Semaphore>,
-    lifecycle: Lifecycle,
-) {
+async fn accept(listener: TcpListener, serving: Serving, limits: Limits, tls: Option<Tls>) {
+    let lifecycle = serving.lifecycle.clone();
+    let connections = Arc::new(Semaphore::new(limits.connections));
+    let peers = Peers::new(limits.connections_per_peer);
     // Dropping the set ends its connections.
     let mut tasks = JoinSet::new();
+    if let Some(tls) = tls {
+        tasks.spawn(tls.watch(lifecycle.clone()));
+    }
     loop {
         let permit = connections.clone().acquire_owned();
         let next = async {
@@ -235,11 +245,15 @@ async fn accept(
             () = lifecycle.stopping() => break,
             Some(_) = tasks.join_next() => {}
             (accepted, permit) = next => match accepted {
-                Ok((stream, _)) => {
-                    let connection = serve(stream, router.clone(), lifecycle.clone());
+                Ok((stream, peer)) => {
+                    let Some(counted) = peers.enter(peer.ip()) else {
+                        debug!(peer = %peer.ip(), "a peer has as many connections as it may");
+                        continue;
+                    };
+                    let connection = serving.clone().serve(stream);
                     tasks.spawn(async move {
                         connection.await;
-                        drop(permit);
+                        drop((permit, counted));
                     });
                 }
                 Err(error) => {
@@ -251,40 +265,4 @@ async fn accept(
     }
     drop(listener);
     while tasks.join_next().await.is_some() {}
-}
-
-/// Serves one connection to its end.
-async fn serve(stream: TcpStream, router: Router, lifecycle: Lifecycle) {
-    // Events are small and urgent.
-    if let Err(error) = stream.set_nodelay(true) {
-        debug!(error = %error, "cannot set TCP_NODELAY");
-    }
-    let service = hyper::service::service_fn(move |request: http::Request<Incoming>| {
-        let mut router = router.clone();
-        async move { Ok::<_, Infallible>(call(&mut router, request).await) }
-    });
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades();
-    let mut connection = pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = lifecycle.stopping() => {
-            connection.as_mut().graceful_shutdown();
-            connection.as_mut().await
-        }
-    };
-    if let Err(error) = ended {
-        debug!(error = %error, "a connection ended early");
-    }
-}
-
-async fn call(router: &mut Router, request: http::Request<Incoming>) -> http::Response<Body> {
-    match router.call(request.map(Body::new)).await {
-        Ok(response) => response,
-        Err(never) => match never {},
-    }
 }

@@ -101,7 +101,11 @@ async fn server(config: &Config, address: &Address) -> Result<Option<Client>, Fa
     if !Path::new("/proc").join(owner.trim()).join("stat").exists() {
         return Ok(None);
     }
-    let client = Client::new(&format!("http://{}", config.listen), key)?;
+    let scheme = match config.tls.cert_file {
+        Some(_) => "https",
+        None => "http",
+    };
+    let client = Client::new(&format!("{scheme}://{}", config.listen), key)?;
     Ok(client.is_there().await.then_some(client))
 }
 

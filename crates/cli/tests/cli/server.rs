@@ -161,6 +161,31 @@ fn tenants_and_their_keys_are_managed_from_the_command_line() {
 }
 
 #[test]
+fn tls_is_served_and_spoken_by_the_verbs() {
+    let home = Home::new();
+    let file = |name: &str| {
+        let tls = concat!(env!("CARGO_MANIFEST_DIR"), "/../server/tests/http/tls");
+        format!("{tls}/{name}")
+    };
+    let mut command = serve(&home, &[]);
+    command
+        .env("HOSTEL_API_KEY", "hk-test")
+        .env("HOSTEL_TLS_CERT_FILE", file("one.crt"))
+        .env("HOSTEL_TLS_KEY_FILE", file("one.key"));
+    let mut server = Server::start(command);
+    let url = server.ready();
+    assert!(url.starts_with("https://127.0.0.1:"), "{url}");
+    for (trusted, code) in [("one.crt", 0), ("two.crt", 1)] {
+        let mut ps = home.hostel(&["ps", "--server", &url]);
+        ps.env("HOSTEL_API_KEY", "hk-test")
+            .env("SSL_CERT_FILE", file(trusted));
+        let ran = Ran::of(ps);
+        assert_eq!(ran.code, code, "{trusted}: {}", ran.err);
+    }
+    assert_eq!(server.end().0, 0);
+}
+
+#[test]
 fn a_second_server_on_the_same_data_is_refused() {
     let home = Home::new();
     let mut command = serve(&home, &[]);

@@ -19,6 +19,20 @@ pub struct Limits {
     /// Connections at once. Further ones wait in the kernel's queue.
     #[schemars(range(min = 1))]
     pub connections: usize,
+    /// Connections at once from one address (of IPv6, one network of 64 bits). Further ones are closed.
+    /// Those from loopback are not counted: behind a proxy all come from there.
+    #[schemars(range(min = 1))]
+    pub connections_per_peer: usize,
+    /// How long a client may take to send a request's head, and for its part of TLS, in milliseconds.
+    /// Then its connection is closed, also one that is idle between two requests.
+    #[schemars(range(min = 100))]
+    pub head_timeout_ms: u64,
+    /// How long a client may take to send a request's body, in milliseconds.
+    #[schemars(range(min = 100))]
+    pub body_timeout_ms: u64,
+    /// Requests of one key in a second, on average. Without it they are not limited.
+    #[schemars(range(min = 1))]
+    pub requests_per_second: Option<u32>,
 }
 
 impl Default for Limits {
@@ -29,6 +43,11 @@ impl Default for Limits {
             // The contract's own limit.
             request_bytes: 32 * 1024 * 1024,
             connections: 4096,
+            connections_per_peer: 256,
+            head_timeout_ms: 30_000,
+            // The largest body at some two megabits a second.
+            body_timeout_ms: 120_000,
+            requests_per_second: None,
         }
     }
 }

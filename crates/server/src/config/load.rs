@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use toml::{Table, Value};
 
 use super::budgets::is_amount;
+use super::cors::is_origin;
 use super::{Config, Credential, Form, SETTINGS, Secret, Setting};
 
 /// Where settings come from; each goes before the ones above it.
@@ -215,6 +216,36 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             config.limits.connections >= 1,
             "limits.connections",
             "at least 1",
+        ),
+        (
+            config.limits.connections_per_peer >= 1,
+            "limits.connections_per_peer",
+            "at least 1",
+        ),
+        (
+            config.limits.head_timeout_ms >= 100,
+            "limits.head_timeout_ms",
+            "at least 100",
+        ),
+        (
+            config.limits.body_timeout_ms >= 100,
+            "limits.body_timeout_ms",
+            "at least 100",
+        ),
+        (
+            config.limits.requests_per_second != Some(0),
+            "limits.requests_per_second",
+            "at least 1",
+        ),
+        (
+            config.tls.cert_file.is_some() == config.tls.key_file.is_some(),
+            "tls.cert_file",
+            "given together with tls.key_file, or neither",
+        ),
+        (
+            config.cors.origins.iter().all(|origin| is_origin(origin)),
+            "cors.origins",
+            "origins as browsers send them, as in https://app.example.com",
         ),
         (
             is_amount(&budgets.workspace_per_day),

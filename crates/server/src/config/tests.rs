@@ -78,6 +78,22 @@ fn a_wrong_value_names_its_origin_and_setting() {
             "setting sandbox.pids must be at least 32",
         ),
         (
+            read(None, &[("HOSTEL_TLS_CERT_FILE", "server.crt")], &[]),
+            "setting tls.cert_file must be given together with tls.key_file",
+        ),
+        (
+            read(None, &[("HOSTEL_CORS_ORIGINS", "https://a.example,*")], &[]),
+            "setting cors.origins must be origins as browsers send them",
+        ),
+        (
+            read(None, &[("HOSTEL_CORS_ORIGINS", "https://a.example/")], &[]),
+            "setting cors.origins must be origins as browsers send them",
+        ),
+        (
+            read(None, &[("HOSTEL_LIMITS_REQUESTS_PER_SECOND", "0")], &[]),
+            "setting limits.requests_per_second must be at least 1",
+        ),
+        (
             read(None, &[("ANTHROPIC_BASE_URL", "nowhere")], &[]),
             "setting model.base_url must be an http or https address",
         ),

@@ -1,5 +1,7 @@
 //! What handlers take out of a request: the caller, the path's id, the body.
 
+use std::time::Duration;
+
 use api::read::Read;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request, State};
@@ -8,10 +10,12 @@ use axum::response::{IntoResponse, Response};
 use bytes::BytesMut;
 use futures::StreamExt;
 use http::request::Parts;
+use tokio::time::{Instant, timeout_at};
 
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
+use crate::rates::Wait;
 
 /// The request's id, as in the `request-id` header.
 #[derive(Debug, Clone)]
@@ -27,6 +31,11 @@ pub(super) async fn authenticate(
         Ok(caller) => caller,
         Err(error) => return error.into_response(),
     };
+    if let Err(Wait(wait)) = app.rates.take(&caller.key_id, Instant::now()) {
+        let most = app.config.limits.requests_per_second.unwrap_or_default();
+        let message = format!("this key makes more than {most} requests a second");
+        return ApiError::too_fast(message, wait).into_response();
+    }
     request.extensions_mut().insert(caller.clone());
     let mut response = next.run(request).await;
     response.extensions_mut().insert(caller);
@@ -76,7 +85,13 @@ pub(super) async fn read_bytes(request: Request, app: &App) -> Result<Bytes, Api
     let limit = app.config.limits.request_bytes;
     let mut body = request.into_body().into_data_stream();
     let (mut bytes, mut dropped) = (BytesMut::new(), 0);
-    while let Some(chunk) = body.next().await {
+    let patience = Duration::from_millis(app.config.limits.body_timeout_ms);
+    let deadline = Instant::now() + patience;
+    loop {
+        let chunk = timeout_at(deadline, body.next()).await;
+        let Some(chunk) = chunk.map_err(|_| ApiError::too_slow(patience))? else {
+            break;
+        };
         let chunk = chunk.map_err(|error| {
             ApiError::invalid("the request body ended before it was complete").caused_by(error)
         })?;

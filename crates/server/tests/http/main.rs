@@ -8,6 +8,7 @@
 
 mod agents;
 mod audit;
+mod edge;
 mod envelope;
 mod environments;
 mod events;

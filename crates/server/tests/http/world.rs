@@ -20,7 +20,7 @@ use server::ids::Ids;
 use server::session::keep::Keeper;
 use server::session::{self, Sessions};
 use server::usage::Ledger;
-use server::{Parts, Server};
+use server::{Parts, Server, StartError};
 use snapshot::Snapshots;
 use store::{NewEvent, Store, Write};
 use tempfile::TempDir;
@@ -92,6 +92,11 @@ impl World {
 
     /// A fresh server with changed settings.
     pub async fn with(change: impl FnOnce(&mut Config)) -> World {
+        World::start(change).await.unwrap()
+    }
+
+    /// The same, when it starts.
+    pub async fn start(change: impl FnOnce(&mut Config)) -> Result<World, StartError> {
         let data = tempfile::tempdir().unwrap();
         let store = Arc::new(Store::open(data.path()).unwrap());
         let clock = Clock::manual(
@@ -125,11 +130,11 @@ impl World {
             ids,
             ping: PING,
         };
-        let server = Server::with(config, parts).await.unwrap();
+        let server = Server::with(config, parts).await?;
         // An error means that another test of this process was first.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
-        World {
+        Ok(World {
             store,
             blobs,
             snapshots,
@@ -138,7 +143,7 @@ impl World {
             server,
             client,
             data,
-        }
+        })
     }
 
     /// A request with the key.
