@@ -140,17 +140,17 @@ async fn client(proxy: SocketAddr, host: SocketAddr) -> Result<()> {
     let request = format!("GET http://{host}/a HTTP/1.1\r\nHost: {host}\r\n\r\n");
     let mut open: Option<TcpStream> = None;
     for _ in 0..REQUESTS {
-        let mut stream = match open.take() {
-            Some(stream) => stream,
-            None => {
-                let stream = TcpStream::connect(proxy).await?;
-                stream.set_nodelay(true)?;
-                stream
+        if let Some(mut stream) = open.take() {
+            // A proxy may close without having said so; then it is asked on a new connection.
+            if let Ok(again) = ask(&mut stream, request.as_bytes()).await {
+                open = again.then_some(stream);
+                continue;
             }
-        };
-        if ask(&mut stream, request.as_bytes()).await? {
-            open = Some(stream);
         }
+        let mut stream = TcpStream::connect(proxy).await?;
+        stream.set_nodelay(true)?;
+        let again = ask(&mut stream, request.as_bytes()).await?;
+        open = again.then_some(stream);
     }
     Ok(())
 }
