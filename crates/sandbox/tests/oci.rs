@@ -4,6 +4,8 @@
 // Helpers of tests are tests, too.
 #![allow(clippy::unwrap_used)]
 
+#[path = "oci/escapes.rs"]
+mod escapes;
 #[path = "oci/isolation.rs"]
 mod isolation;
 #[path = "fixtures/world.rs"]

@@ -1,5 +1,5 @@
 //! The isolation ladder: one provider gives each sandbox the level that it asks for, or refuses.
-use crate::world::{World, chain, id, spec};
+use crate::world::{World, chain, id, spec, until};
 use sandbox::{
     Isolation, Provider, ProviderError,
     guest_channel::{GUEST, Guest},
@@ -83,4 +83,28 @@ async fn a_container_is_made_where_processes_are_usual() {
         world.provider.destroy(&wanted.id).await.unwrap();
     }
     world.assert_nothing_left().await;
+}
+
+/// A server that is killed lets go of its links, and the kernel ends the rest.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_ends_with_its_link_at_every_level() {
+    for runtime in ["none", "embedded", "runsc"] {
+        let Some(world) = World::with_guest(runtime, GUEST).await else {
+            continue;
+        };
+        let made = world.provider.create(&spec("bound")).await;
+        let made = made.unwrap_or_else(|error| panic!("{runtime}: {}", chain(&error)));
+        let (guest, incoming) = Guest::connect(made.stream).await.unwrap();
+        assert!(guest.stats().await.is_ok());
+        let pid = world.pid("bound");
+        guest.close();
+        drop((guest, incoming));
+        until("the end of the sandbox", || {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.is_empty() || stat.contains(") Z ")
+        })
+        .await;
+        world.provider.destroy(&id("bound")).await.unwrap();
+        world.assert_nothing_left().await;
+    }
 }
