@@ -1,5 +1,6 @@
 //! A sandbox, from the call to a guest that answers, against `bwrap` and `runc` that run `true` on
-//! the same root file system.
+//! the same root file system; the same at the level `gvisor` against `runsc`; and against itself
+//! without its walls inside.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use sandbox::guest_channel::{GUEST, Guest};
 use sandbox::oci::{Config, Oci};
-use sandbox::{Provider, Resources, Rootfs, Sandbox, SandboxId, Spec};
+use sandbox::{DiskLimit, Isolation, Provider, Resources, Rootfs, Sandbox, SandboxId, Spec};
 use serde_json::json;
 use tokio::process::Command;
 
@@ -44,74 +45,133 @@ const BWRAP: [&str; 21] = [
     "true",
 ];
 
-/// Measures all three in turns; making away with ours is outside the time.
+/// Measures all sides in turns; making away with ours is outside the time.
 pub async fn run(setting: &Setting) -> Result<Vec<Row>> {
-    let data = tempfile::Builder::new()
+    let home = tempfile::Builder::new()
         .prefix("bench-")
         .tempdir_in(below(&setting.hostel)?)?;
-    let provider = Oci::probe(Config::new(
-        data.path().to_owned(),
-        setting.hostel.clone(),
-        GUEST,
-    ))
-    .await?;
+    let provider = |name: &str, disk| {
+        let data = home.path().join(name);
+        let mut config = Config::new(data, setting.hostel.clone(), GUEST);
+        config.disk = disk;
+        Oci::probe(config)
+    };
+    std::fs::create_dir_all(home.path().join("usual"))?;
+    std::fs::create_dir_all(home.path().join("open"))?;
+    let usual = provider("usual", None).await?;
+    let open = provider("open", Some(DiskLimit::Tmpfs)).await?;
     let bundle = tempfile::tempdir()?;
-    let runc = runc_bundle(bundle.path(), data.path()).await?;
-    let bwrap = exists("bwrap").await;
-    if !bwrap {
+    let runc = bundle_for_true(bundle.path(), &home.path().join("usual")).await?;
+    let runsc = runc && exists("runsc").await;
+    if !exists("bwrap").await {
         bail!("bwrap is not installed: `apt-get install bubblewrap`");
     }
-    let (mut ours, mut theirs, mut rivals) = (Vec::new(), Vec::new(), Vec::new());
+    let mut seen = Seen::default();
     for round in 0..WARM_UP + setting.rounds * TIMES {
         quiet().await?;
-        let measured = create(&provider, round).await?;
-        let bwrap = time(Command::new("bwrap").args(BWRAP)).await?;
-        let rival = if runc {
-            let name = format!("hostel-bench-{}-{round}", std::process::id());
-            Some(
-                time(
-                    Command::new("runc")
-                        .args(["run", "--bundle"])
-                        .arg(bundle.path())
-                        .arg(name),
-                )
-                .await?,
-            )
-        } else {
-            None
-        };
+        let mut one = Seen::default();
+        let (took, _) = create(&usual, round, None).await?;
+        one.ours.push(took);
+        let (took, confined) = create(&open, round, None).await?;
+        one.open.push(took.saturating_sub(confined));
+        one.bwrap
+            .push(time(Command::new("bwrap").args(BWRAP)).await?);
+        let name = format!("hostel-bench-{}-{round}", std::process::id());
+        if runc {
+            let mut command = Command::new("runc");
+            command
+                .args(["run", "--bundle"])
+                .arg(bundle.path())
+                .arg(&name);
+            one.runc.push(time(&mut command).await?);
+        }
+        // A second each, so once for each pair.
+        if runsc && round % TIMES == 0 {
+            let (took, _) = create(&usual, round, Some(Isolation::Gvisor)).await?;
+            one.gvisor.push(took);
+            let mut command = Command::new("runsc");
+            command.args(RUNSC).arg(home.path().join("runsc"));
+            command
+                .args(["run", "--bundle"])
+                .arg(bundle.path())
+                .arg(&name);
+            one.runsc.push(time(&mut command).await?);
+        }
         if round >= WARM_UP {
-            ours.push(measured);
-            theirs.push(bwrap);
-            rivals.extend(rival);
+            seen.add(one);
         }
     }
-    drop(provider);
-    data.close()?;
-    let mut rows = vec![
-        Row::times("sandbox, create → guest ready", &ours, &[Bound::Ratio(3.0)])
-            .against("bwrap true", &theirs),
-    ];
-    if runc {
-        rows.push(
-            Row::times("sandbox, create → guest ready", &ours, &[Bound::Ratio(1.0)])
-                .against("runc run true", &rivals),
-        );
-    }
-    Ok(rows)
+    drop((usual, open));
+    home.close()?;
+    Ok(seen.rows())
 }
 
-async fn create(provider: &Oci, round: usize) -> Result<Duration> {
+/// How `runsc` is used by us, up to where its state is.
+const RUNSC: [&str; 3] = ["--network=none", "--platform=systrap", "--root"];
+
+/// The samples of every side.
+#[derive(Default)]
+struct Seen {
+    ours: Vec<Duration>,
+    /// Ours with its disk in memory, less what its guest took to confine itself.
+    open: Vec<Duration>,
+    bwrap: Vec<Duration>,
+    runc: Vec<Duration>,
+    gvisor: Vec<Duration>,
+    runsc: Vec<Duration>,
+}
+
+impl Seen {
+    fn add(&mut self, one: Seen) {
+        self.ours.extend(one.ours);
+        self.open.extend(one.open);
+        self.bwrap.extend(one.bwrap);
+        self.runc.extend(one.runc);
+        self.gvisor.extend(one.gvisor);
+        self.runsc.extend(one.runsc);
+    }
+
+    fn rows(&self) -> Vec<Row> {
+        let what = "sandbox, create → guest ready";
+        let ours = |bound| Row::times(what, &self.ours, &[bound]);
+        let mut rows = vec![
+            ours(Bound::Ratio(3.0)).against("bwrap true", &self.bwrap),
+            ours(Bound::Added(5.0))
+                .against("without seccomp, Landlock and a disk quota", &self.open),
+        ];
+        if !self.runc.is_empty() {
+            rows.push(ours(Bound::Ratio(1.0)).against("runc run true", &self.runc));
+        }
+        let what = "sandbox at level gvisor, create → guest ready";
+        rows.push(match self.runsc.is_empty() {
+            true => Row::missing(what, "needs runsc and runc (packages of these names)"),
+            false => Row::times(what, &self.gvisor, &[Bound::Ratio(1.15)])
+                .against("runsc run true", &self.runsc),
+        });
+        rows
+    }
+}
+
+/// How long a sandbox takes, and what of it its guest took to confine itself.
+async fn create(
+    provider: &Oci,
+    round: usize,
+    isolation: Option<Isolation>,
+) -> Result<(Duration, Duration)> {
     let id: SandboxId = format!("bench-{round}").parse()?;
-    let spec = spec(&id);
+    let spec = Spec {
+        isolation,
+        ..spec(&id)
+    };
     let begun = Instant::now();
     let Sandbox { stream, .. } = provider.create(&spec).await?;
     let (guest, incoming) = Guest::connect(stream).await?;
     let took = begun.elapsed();
+    let confined = Duration::from_micros(guest.stats().await?.confined_us);
     guest.close();
     drop((guest, incoming));
     provider.destroy(&id).await?;
-    Ok(took)
+    Ok((took, confined))
 }
 
 /// The sandbox that a server makes.
@@ -151,7 +211,7 @@ async fn exists(program: &str) -> bool {
 }
 
 /// `runc spec`, with the root that our sandboxes have and `true`; false when there is no runc.
-async fn runc_bundle(directory: &Path, data: &Path) -> Result<bool> {
+async fn bundle_for_true(directory: &Path, data: &Path) -> Result<bool> {
     if !exists("runc").await {
         return Ok(false);
     }

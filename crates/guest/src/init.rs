@@ -7,7 +7,7 @@ use std::{
     process::ExitCode,
     rc::Rc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::unistd::{close, dup2};
@@ -19,7 +19,9 @@ use tokio::{
 };
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 
-use crate::{confine, owner::Owners, port::Acceptances, reaper::Reaper, serve, wire::Stream};
+use crate::{
+    confine, owner::Owners, port::Acceptances, reaper::Reaper, serve, stats::Clock, wire::Stream,
+};
 
 /// Streams in both directions together, as the host counts them too.
 const STREAMS_MAX: usize = 512;
@@ -56,7 +58,9 @@ fn start(members: bool) -> io::Result<()> {
     close_strangers()?;
     // None where there is one user, or on a kernel that cannot say: then it is not relied on.
     let owners = members.then(Owners::open).and_then(Result::ok);
+    let begun = Instant::now();
     confine::confine(members)?;
+    let clock = Clock::start(begun.elapsed());
     let link = take_link()?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -68,7 +72,7 @@ fn start(members: bool) -> io::Result<()> {
             // Now, because later a sandbox at its limit of processes may have no room for it, and
             // with one thread there is always a place to wait.
             let _ = tokio::task::spawn_blocking(|| ()).await;
-            run(link, members, owners).await
+            run(link, members, clock, owners).await
         }))
 }
 
@@ -101,6 +105,7 @@ fn take_link() -> io::Result<std::os::unix::net::UnixStream> {
 async fn run(
     link: std::os::unix::net::UnixStream,
     members: bool,
+    clock: Clock,
     owners: Option<Owners>,
 ) -> io::Result<()> {
     let mut config = yamux::Config::default();
@@ -115,6 +120,7 @@ async fn run(
     let (wishes, wished) = mpsc::channel(crate::port::ACCEPTED_MAX);
     let guest = Rc::new(serve::Guest::new(
         members,
+        clock,
         Reaper::start()?,
         Acceptances::new(wishes, owners),
     ));

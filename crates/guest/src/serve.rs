@@ -24,10 +24,10 @@ pub struct Guest {
 }
 
 impl Guest {
-    pub fn new(members: bool, reaper: Rc<Reaper>, acceptances: Acceptances) -> Self {
+    pub fn new(members: bool, clock: Clock, reaper: Rc<Reaper>, acceptances: Acceptances) -> Self {
         Self {
             greeted: Cell::new(false),
-            clock: Clock::start(),
+            clock,
             members,
             reaper,
             acceptances,

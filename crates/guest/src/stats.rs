@@ -1,6 +1,6 @@
 //! How the sandbox does, seen from inside.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::statvfs;
 use protocol::Stats;
@@ -12,11 +12,18 @@ const MS_PER_TICK: u64 = 10;
 
 /// When the guest started.
 #[derive(Clone, Copy)]
-pub struct Clock(Instant);
+pub struct Clock {
+    started: Instant,
+    /// How long it took to confine itself before.
+    confined: Duration,
+}
 
 impl Clock {
-    pub fn start() -> Self {
-        Self(Instant::now())
+    pub fn start(confined: Duration) -> Self {
+        Self {
+            started: Instant::now(),
+            confined,
+        }
     }
 }
 
@@ -45,6 +52,7 @@ pub fn gather(clock: Clock) -> Stats {
         disk_total_bytes: blocks(used + available),
         files_used: files - files_free,
         files_total: files,
-        uptime_ms: clock.0.elapsed().as_millis() as u64,
+        uptime_ms: clock.started.elapsed().as_millis() as u64,
+        confined_us: clock.confined.as_micros() as u64,
     }
 }

@@ -296,4 +296,6 @@ pub struct Stats {
     pub files_total: u64,
     /// Time since the guest started, in milliseconds.
     pub uptime_ms: u64,
+    /// How long the guest took to confine itself at its start, in microseconds.
+    pub confined_us: u64,
 }
