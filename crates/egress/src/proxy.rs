@@ -1,7 +1,7 @@
 //! The proxy way: an HTTP proxy that a sandbox reaches on its loopback.
 //!
 //! It takes `CONNECT host:port` and absolute-form `http://` requests. Where they may go is decided by
-//! [`decide`](crate::decide): by host and port, by method and path where a rule of the environment
+//! [`decide`](mod@crate::decide): by host and port, by method and path where a rule of the environment
 //! names one, and for each address the name stands for. The address that was decided about is the one
 //! that is dialled, for every connection anew.
 //!

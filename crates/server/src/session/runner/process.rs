@@ -146,12 +146,14 @@ impl Claude {
     /// # Errors
     /// When it or its sandbox cannot do it.
     pub async fn start(seat: &Seat, start: Start, around: &Surroundings) -> Result<Claude, Over> {
-        if start.snapshot.is_none() {
-            return Claude::bring_up(seat, start, around).await;
+        let brings_back = start.snapshot.is_some();
+        let started = Box::pin(Claude::bring_up(seat, start, around));
+        if !brings_back {
+            return started.await;
         }
         // The files come with the processor time of the sandbox, which claude needs at the same time.
         seat.hurry(true).await;
-        let started = Claude::bring_up(seat, start, around).await;
+        let started = started.await;
         seat.hurry(false).await;
         started
     }
