@@ -14,7 +14,7 @@
 mod lines;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use api::audit::{AuditRecord, AuditTag, Verdict};
@@ -63,7 +63,7 @@ impl Auditor {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let lost = Arc::<Lost>::default();
         let scribe = Scribe {
-            store,
+            store: Arc::downgrade(&store),
             clock: clock.clone(),
             lost: lost.clone(),
             lines,
@@ -147,7 +147,8 @@ impl Lost {
 }
 
 struct Scribe {
-    store: Arc<Store>,
+    /// Not kept open by who only waits: a server that stopped leaves its data directory to the next.
+    store: Weak<Store>,
     clock: Clock,
     lost: Arc<Lost>,
     lines: Option<Lines>,
@@ -177,7 +178,10 @@ impl Scribe {
         }
         let mut told = false;
         let kept = loop {
-            match self.store.audit().insert(rows.clone()).await {
+            let Some(store) = self.store.upgrade() else {
+                return;
+            };
+            match store.audit().insert(rows.clone()).await {
                 Ok(kept) => break kept,
                 Err(error) if !told => tracing::error!(
                     error = &error as &dyn std::error::Error,
@@ -185,6 +189,7 @@ impl Scribe {
                 ),
                 Err(_) => {}
             }
+            drop(store);
             told = true;
             tokio::time::sleep(AGAIN).await;
         };
