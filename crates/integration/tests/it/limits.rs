@@ -38,19 +38,25 @@ async fn a_process_limit_that_is_hit_is_told() {
     let session = world.session(&Agent::free()).await;
     // Not bash itself, which tries again for seconds and starves claude of threads meanwhile.
     let fork = "sh -c 'for i in $(seq 100); do sleep 1 & done'; sleep 3";
+    let told = "the sandbox hit its limit of 64 processes; new ones were refused";
+    // On a busy machine the turn may end before the limit is looked at.
+    let heard = session.find("the limit", move |frame| frame.data.contains(told));
     let turn = session
         .turn(&format!(
             "@tool Bash {{\"command\":\"{fork}\"}}\n@say after"
         ))
         .await;
     // Told again as long as new ones are refused; claude, too, may die of having no threads.
-    let told = "the sandbox hit its limit of 64 processes; new ones were refused";
-    let errors = turn.errors();
-    assert!(
-        errors
-            .iter()
-            .any(|(_, message, next)| message == told && next == "retrying")
+    let heard = heard.await.errors();
+    assert_eq!(
+        heard.last().unwrap(),
+        &(
+            "unknown_error".to_owned(),
+            told.to_owned(),
+            "retrying".to_owned()
+        )
     );
+    let errors = turn.errors();
     let starved = |message: &str| message.starts_with("claude ");
     assert!(
         errors
