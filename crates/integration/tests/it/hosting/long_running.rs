@@ -174,8 +174,16 @@ async fn a_timer_keeps_its_claude_awake_and_begins_a_turn_of_its_own() {
         .await
         .answered("waiting");
     let claude = world.sandbox().await.claude().await;
-    let turn = tokio::time::timeout(Duration::from_secs(150), session.idle());
-    let turn = turn.await.expect("the timer rings");
+    // Longer than anything else may take.
+    let rung = async {
+        let idle = |event: &String| event.contains(r#""type":"session.status_idle""#);
+        while session.list().await.into_iter().filter(idle).count() < 2 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let rung = tokio::time::timeout(Duration::from_secs(300), rung);
+    rung.await.expect("the timer rings");
+    let turn = session.idle().await;
     assert!(claude.lives());
     assert_eq!(turn.of("user.message"), Vec::<Value>::new());
     assert_eq!(turn.texts(), ["woken"]);

@@ -95,11 +95,17 @@ impl Actor {
         let files = self.inner.store.transcripts().load(&self.row.id).await;
         let files = files.map_err(|error| Unstartable::why(&error))?;
         let resumable = start::resumable(&files);
+        let new_seat = !self.live.as_ref().is_some_and(|live| live.used);
+        let snapshot = match new_seat {
+            true => self.snapshot().await?,
+            false => None,
+        };
+        // Where claude has been, or where its files come back to.
+        let known = !new_seat || snapshot.is_some();
         let session = self
-            .conversation(!resumable, interrupted)
+            .conversation(!resumable, known, interrupted)
             .await
             .map_err(Unstartable::End)?;
-        let new_seat = !self.live.as_ref().is_some_and(|live| live.used);
         // What a claude that was killed had written down itself, but not yet told us, would be known to
         // its next one alone, and missing from what every later one is brought back from.
         let transcript = if (new_seat || interrupted) && resumable {
@@ -107,10 +113,6 @@ impl Actor {
             made.map_err(|error| Unstartable::why(&error))?
         } else {
             None
-        };
-        let snapshot = match new_seat {
-            true => self.snapshot().await?,
-            false => None,
         };
         let agent: Value = serde_json::from_str(&self.row.agent).unwrap_or_default();
         let tools = state_tools(&self.row);
@@ -135,11 +137,12 @@ impl Actor {
         id.map_err(|error| Unstartable::why(&error))
     }
 
-    /// Which conversation claude carries on. One of which nothing was mirrored is begun anew, under a
-    /// new id: claude refuses an id whose transcript it finds.
+    /// Which conversation claude carries on. One of which nothing was mirrored is begun anew, and under
+    /// a new id where it may be `known`: claude refuses an id whose transcript it finds.
     async fn conversation(
         &mut self,
         new: bool,
+        known: bool,
         interrupted: bool,
     ) -> Result<claude::launch::Session, End> {
         if !new {
@@ -148,7 +151,7 @@ impl Actor {
                 interrupted,
             });
         }
-        if self.live.as_ref().is_some_and(|live| live.used) {
+        if known {
             self.row.claude_session = uuid_of(&self.inner.ids.mint(Prefix::Event));
             let writes = vec![Write::ClaudeSession(self.row.claude_session.clone())];
             self.commit(Batch {
