@@ -40,6 +40,11 @@ const LOG_PAGES: i64 = 8000;
 /// The log's room on disk, about two thousand pages with their headers.
 const LOG_BYTES: u64 = 8 << 20;
 
+/// What the writer keeps of the database in memory, in KiB (negative, as the engine wants it), and
+/// twice what a reader does. Little: the kernel has the file's pages anyway, once for all of them,
+/// and what is full soon does not look like a leak.
+const CACHE: i64 = -512;
+
 /// Opens the connection that writes, and migrates.
 pub(crate) fn open_writer(file: &Path) -> Result<Connection, OpenError> {
     let mut connection = connect(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -47,7 +52,7 @@ pub(crate) fn open_writer(file: &Path) -> Result<Connection, OpenError> {
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // In WAL mode FULL syncs the log at every commit: an answered commit survives a power cut.
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "cache_size", -2048)?;
+    connection.pragma_update(None, "cache_size", CACHE)?;
     // A log that a burst made large is cut back when it is next reset.
     connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
@@ -103,7 +108,7 @@ fn fill(file: &mut File, mut missing: u64) -> std::io::Result<()> {
 /// Opens a connection that reads. The writer must have been opened before.
 pub(crate) fn open_reader(file: &Path) -> Result<Connection, OpenError> {
     let connection = connect(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
-    connection.pragma_update(None, "cache_size", -512)?;
+    connection.pragma_update(None, "cache_size", CACHE / 2)?;
     Ok(connection)
 }
 
