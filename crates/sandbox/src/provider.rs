@@ -28,7 +28,7 @@
 //!    never named as lost: a level that cannot be had is refused.
 //! 7. Run the conformance suite (`tests/`) against it.
 
-use std::{fmt, path::PathBuf, str::FromStr};
+use std::{borrow::Cow, fmt, io, path::PathBuf, str::FromStr};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 mod group;
 mod isolation;
+mod kernel_error;
 
 pub use group::{Footprint, Footprints, GroupLimits, Reclaimed};
 pub use isolation::{Isolation, Levels, TooWeak};
@@ -167,7 +168,7 @@ pub struct SandboxId(String);
 pub struct SandboxIdError;
 
 /// What to make.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Spec {
     /// Must not be in use; see [`ProviderError::InUse`].
     pub id: SandboxId,
@@ -177,7 +178,9 @@ pub struct Spec {
     pub resources: Resources,
     /// Host files and directories shown inside, read-only.
     pub read_only: Vec<Mount>,
-    /// Whom programs inside shall trust when they speak TLS. The sandbox cannot change it.
+    /// Whom programs inside shall trust when they speak TLS. The sandbox cannot change it. Long, so it
+    /// is not part of the form that is written down.
+    #[serde(skip)]
     pub trusted: Option<Trusted>,
     /// The name the sandbox believes its machine has.
     pub hostname: String,
@@ -215,7 +218,7 @@ pub const MEMBER_IDS: std::ops::Range<u32> = 2000..4000;
 pub const MEMBERS_GROUP: u32 = 1999;
 
 /// A root file system. It is never written to: what is writable is a disk of the sandbox's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Rootfs {
     /// The programs of this machine (`/usr` and a few harmless files of `/etc`), nothing else.
     Host,
@@ -226,7 +229,7 @@ pub enum Rootfs {
 }
 
 /// The limits of one sandbox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Resources {
     /// Bytes of memory, page cache included, swap not allowed.
     pub memory_bytes: u64,
@@ -270,10 +273,10 @@ pub struct Sandbox {
 }
 
 /// What a sandbox is made of, to be shown to the user.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     /// The provider's name: `oci`.
-    pub provider: &'static str,
+    pub provider: Cow<'static, str>,
     /// The runtime with its version, for example `embedded libcontainer 0.7` or `runc 1.1.5`.
     pub runtime: String,
     /// What stands between the sandbox and the host.
@@ -295,10 +298,10 @@ pub enum DiskLimit {
 }
 
 /// What a provider's sandboxes can do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Abilities {
     /// The provider's name.
-    pub provider: &'static str,
+    pub provider: Cow<'static, str>,
     /// The runtime with its version.
     pub runtime: String,
     /// What can stand between its sandboxes and the host.
@@ -314,7 +317,7 @@ pub struct Abilities {
 }
 
 /// A sandbox that was found.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Observed {
     /// Its name.
     pub id: SandboxId,
@@ -323,7 +326,7 @@ pub struct Observed {
 }
 
 /// The state of a sandbox, as seen from outside.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// Its first process lives.
     Running,
@@ -334,7 +337,7 @@ pub enum Phase {
 }
 
 /// How often a sandbox ran into its limits, counted by the kernel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LimitHits {
     /// Processes killed because the sandbox's memory was used up.
     pub oom_kills: u64,
@@ -343,7 +346,7 @@ pub struct LimitHits {
 }
 
 /// Why a provider could not do as told.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum ProviderError {
     /// A sandbox of this name exists, in whatever state; destroy it first.
@@ -362,7 +365,7 @@ pub enum ProviderError {
     #[error("the sandbox's {field} cannot be used: {reason}")]
     Spec {
         /// Which part of the [`Spec`].
-        field: &'static str,
+        field: Cow<'static, str>,
         /// What is wrong with it, in words.
         reason: String,
     },
@@ -389,9 +392,9 @@ pub enum ProviderError {
     #[error("sandboxes cannot be {what} here: {reason}")]
     Unable {
         /// What was asked for, as in "frozen".
-        what: &'static str,
+        what: Cow<'static, str>,
         /// Why not.
-        reason: &'static str,
+        reason: Cow<'static, str>,
     },
     /// All places for sandboxes are taken.
     #[error("no room for another sandbox: {limit} exist")]
@@ -406,7 +409,8 @@ pub enum ProviderError {
         step: String,
         /// What the kernel said.
         #[source]
-        source: std::io::Error,
+        #[serde(with = "kernel_error")]
+        source: io::Error,
     },
     /// The runtime could not make the container.
     #[error("{runtime} could not make the container: {reason}")]
@@ -420,7 +424,7 @@ pub enum ProviderError {
     #[error("{step} took longer than {seconds} seconds")]
     TimedOut {
         /// The step, as in "making the container".
-        step: &'static str,
+        step: Cow<'static, str>,
         /// The bound.
         seconds: u64,
     },
@@ -434,8 +438,8 @@ impl ProviderError {
 
     const fn unable(what: &'static str) -> Self {
         Self::Unable {
-            what,
-            reason: "the provider has no means for it",
+            what: Cow::Borrowed(what),
+            reason: Cow::Borrowed("the provider has no means for it"),
         }
     }
 }

@@ -163,7 +163,7 @@ fn wait(
     while !done() {
         if Instant::now() > deadline {
             return Err(ProviderError::TimedOut {
-                step,
+                step: step.into(),
                 seconds: PATIENCE.as_secs(),
             });
         }

@@ -31,7 +31,7 @@ pub(super) async fn freeze(
             return Ok(());
         }
         Err(ProviderError::TimedOut {
-            step: "freezing the sandbox",
+            step: "freezing the sandbox".into(),
             seconds: PATIENCE_SECONDS,
         })
     })
@@ -100,8 +100,8 @@ pub(super) async fn make(
 ) -> Result<()> {
     if made_with_own_kernel(shared, id) {
         return Err(ProviderError::Unable {
-            what: "divided into groups",
-            reason: "the processes in it are unknown to the host's kernel",
+            what: "divided into groups".into(),
+            reason: "the processes in it are unknown to the host's kernel".into(),
         });
     }
     if limits
@@ -109,7 +109,7 @@ pub(super) async fn make(
         .is_some_and(|bytes| bytes < LEAST_MEMORY)
     {
         return Err(ProviderError::Spec {
-            field: "group's memory limit",
+            field: "group's memory limit".into(),
             reason: format!("at least {LEAST_MEMORY} bytes are needed"),
         });
     }
@@ -150,7 +150,7 @@ pub(super) async fn kill(shared: &Arc<Shared>, id: &SandboxId, name: &str) -> Re
         match groups.kill_group(&group) {
             Ok(true) => Ok(()),
             Ok(false) => Err(ProviderError::TimedOut {
-                step: "ending the group's processes",
+                step: "ending the group's processes".into(),
                 seconds: PATIENCE_SECONDS,
             }),
             Err(error) => Err(host("remove the group")(error)),
@@ -184,8 +184,8 @@ async fn alone<T: Send + 'static>(
 
 fn cgroups<'a>(shared: &'a Shared, what: &'static str) -> Result<&'a Cgroups> {
     shared.cgroups.as_ref().ok_or(ProviderError::Unable {
-        what,
-        reason: "the server may not make control groups",
+        what: what.into(),
+        reason: "the server may not make control groups".into(),
     })
 }
 
@@ -217,7 +217,7 @@ fn group_path(id: &SandboxId, name: &str) -> Result<String> {
     match name.parse::<SandboxId>() {
         Ok(name) => Ok(format!("{id}/{name}")),
         Err(error) => Err(ProviderError::Spec {
-            field: "group's name",
+            field: "group's name".into(),
             reason: error.to_string(),
         }),
     }

@@ -28,7 +28,7 @@ pub(super) fn check(shared: &Shared, way: &Way, spec: &Spec) -> Result<(), Provi
         (Identity::Ranges(_), _) => return Ok(()),
     };
     Err(ProviderError::Spec {
-        field: "place for several members",
+        field: "place for several members".into(),
         reason: reason.to_owned(),
     })
 }

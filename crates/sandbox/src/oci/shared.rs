@@ -91,7 +91,7 @@ impl Shared {
     pub fn abilities(&self) -> Abilities {
         let usual = self.usual();
         Abilities {
-            provider: "oci",
+            provider: "oci".into(),
             runtime: usual.runtime.clone(),
             levels: self.levels.clone(),
             lost: self.lost_by(usual),
@@ -103,7 +103,7 @@ impl Shared {
 
     pub fn description(&self, way: &Way) -> Description {
         Description {
-            provider: "oci",
+            provider: "oci".into(),
             runtime: way.runtime.clone(),
             isolation: way.isolation,
             lost: self.lost_by(way),

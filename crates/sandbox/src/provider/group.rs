@@ -2,17 +2,17 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// The limits of one group in a sandbox, besides those of the sandbox as a whole.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupLimits {
     /// Bytes of memory, page cache included; `None` for as much as the sandbox may have.
     pub memory_bytes: Option<u64>,
 }
 
 /// What a sandbox or a group has taken, counted by the kernel and read without asking the guest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Footprint {
     /// Processor time since it was made, of ended processes too.
     pub processor_time: Duration,
@@ -27,7 +27,7 @@ pub struct Footprint {
 }
 
 /// The [`Footprint`] of a sandbox and of each group in it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Footprints {
     /// Everything, the groups included.
     pub sandbox: Footprint,
@@ -36,7 +36,7 @@ pub struct Footprints {
 }
 
 /// What came of reclaiming a sandbox's memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reclaimed {
     /// Bytes of memory that the host has back.

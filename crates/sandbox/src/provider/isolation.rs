@@ -20,7 +20,7 @@ pub enum Isolation {
 }
 
 /// The levels that a provider offers on this host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Levels {
     /// The one that a sandbox has when nobody asks for more.
     pub usual: Isolation,
@@ -29,7 +29,7 @@ pub struct Levels {
 }
 
 /// The host cannot isolate as well as was asked for.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 #[error("isolation of at least `{least}` cannot be had on this host: {reason}")]
 pub struct TooWeak {
     /// What was asked for.

@@ -341,7 +341,7 @@ struct NoSandboxes;
 impl Provider for NoSandboxes {
     fn abilities(&self) -> Abilities {
         Abilities {
-            provider: "none",
+            provider: "none".into(),
             runtime: "none".into(),
             levels: Levels {
                 usual: Isolation::Container,
