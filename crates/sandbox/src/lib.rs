@@ -1,7 +1,8 @@
 //! Makes sandboxes: isolated places where the processes of an agent run.
 //!
 //! [`Provider`] is the seam: what every maker of sandboxes promises, and the recipe for
-//! adding one. [`oci`] is the embedded maker. [`doctor`] says what this host can do.
+//! adding one. [`oci`] is the embedded maker, and [`keeper`] is it in a process of its own, for a server
+//! without privileges. [`doctor`] says what this host can do.
 //!
 //! This crate never decides *whether* a sandbox should exist: it makes, lists and destroys
 //! what it is told, and reports what it sees.
@@ -10,6 +11,7 @@ mod provider;
 
 pub mod doctor;
 pub mod guest_channel;
+pub mod keeper;
 pub mod oci;
 
 pub use provider::{

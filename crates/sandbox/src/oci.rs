@@ -22,10 +22,12 @@ use std::{
 };
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use tokio::net::UnixStream;
 
 use crate::provider::{
-    Abilities, DiskLimit, Footprints, GroupLimits, LimitHits, Observed, Provider, ProviderError,
-    Reclaimed, Sandbox, SandboxId, Spec,
+    Abilities, Description, DiskLimit, Footprints, GroupLimits, LimitHits, Observed, Provider,
+    ProviderError, Reclaimed, Sandbox, SandboxId, Spec,
 };
 
 mod bare;
@@ -51,6 +53,7 @@ mod sys;
 mod way;
 
 pub(crate) use cgroup::Layout;
+pub(crate) use helper::chain;
 pub use probe::ProbeError;
 pub(crate) use runtime::{KNOWN, find, version};
 pub use shown::shown;
@@ -79,7 +82,7 @@ pub struct Config {
 }
 
 /// Which runtime makes the containers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RuntimeChoice {
     /// The one compiled in.
     #[default]
@@ -126,6 +129,20 @@ impl Oci {
         };
         probe::try_once(&provider).await?;
         Ok(provider)
+    }
+
+    /// Makes a sandbox as [`Provider::create`] does, and gives the link as the socket that it is.
+    pub(crate) async fn make(
+        &self,
+        spec: &Spec,
+    ) -> Result<(UnixStream, Description), ProviderError> {
+        create::make(&self.shared, spec).await
+    }
+
+    /// Waits until nobody makes, changes or destroys this sandbox any more, whether or not anybody
+    /// waits for the outcome.
+    pub(crate) async fn settled(&self, id: &SandboxId) {
+        drop(self.shared.lock(id).await);
     }
 }
 

@@ -27,7 +27,9 @@ use super::{
     shared::{Keeper, Shared},
     way::Way,
 };
-use crate::provider::{DiskLimit, ProviderError, Rootfs, Sandbox, SandboxId, Spec, Trusted};
+use crate::provider::{
+    Description, DiskLimit, ProviderError, Rootfs, Sandbox, SandboxId, Spec, Trusted,
+};
 
 /// How long making one container may take; it takes milliseconds, or seconds on a machine
 /// that is out of breath.
@@ -62,6 +64,19 @@ const TRUST_LISTS: [&str; 3] = [
 type Excerpt = Arc<Mutex<String>>;
 
 pub(super) async fn create(shared: &Arc<Shared>, spec: &Spec) -> Result<Sandbox, ProviderError> {
+    let (stream, description) = make(shared, spec).await?;
+    Ok(Sandbox {
+        id: spec.id.clone(),
+        stream: Box::new(stream),
+        description,
+    })
+}
+
+/// The same, with the link as the socket that it is.
+pub(super) async fn make(
+    shared: &Arc<Shared>,
+    spec: &Spec,
+) -> Result<(UnixStream, Description), ProviderError> {
     check(spec)?;
     let way = shared.way(spec.isolation)?;
     members::check(shared, way, spec)?;
@@ -84,11 +99,7 @@ pub(super) async fn create(shared: &Arc<Shared>, spec: &Spec) -> Result<Sandbox,
             if spec.members {
                 description.lost.extend(members::lost());
             }
-            Ok(Sandbox {
-                id: spec.id.clone(),
-                stream: Box::new(stream),
-                description,
-            })
+            Ok((stream, description))
         }
         Err(failed) => {
             destroy::destroy_held(shared, &spec.id).await?;
@@ -99,7 +110,12 @@ pub(super) async fn create(shared: &Arc<Shared>, spec: &Spec) -> Result<Sandbox,
 
 /// Everything about a specification that needs no look at the host.
 fn check(spec: &Spec) -> Result<(), ProviderError> {
-    let wrong = |field, reason: String| Err(ProviderError::Spec { field, reason });
+    let wrong = |field: &'static str, reason: String| {
+        Err(ProviderError::Spec {
+            field: field.into(),
+            reason,
+        })
+    };
     let resources = &spec.resources;
     if resources.memory_bytes < LEAST_MEMORY {
         return wrong(
@@ -168,7 +184,10 @@ fn check_path(field: &'static str, path: &Path) -> Result<(), ProviderError> {
     } else {
         return Ok(());
     };
-    Err(ProviderError::Spec { field, reason })
+    Err(ProviderError::Spec {
+        field: field.into(),
+        reason,
+    })
 }
 
 async fn make_template(shared: &Arc<Shared>, bytes: u64) -> Result<(), ProviderError> {
@@ -356,7 +375,7 @@ impl Failed {
         match self.reason {
             Reason::Error(error) => error,
             Reason::Late => ProviderError::TimedOut {
-                step: "making the container",
+                step: "making the container".into(),
                 seconds: PATIENCE.as_secs(),
             },
             Reason::Runtime(reason) => {

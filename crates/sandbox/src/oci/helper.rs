@@ -193,7 +193,7 @@ fn write_config(stage: &Stage, config: &Value) -> io::Result<()> {
 }
 
 /// An error with all its causes, on one line.
-pub(super) fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,7 +1,7 @@
 //! The isolation ladder: one provider gives each sandbox the level that it asks for, or refuses.
 use crate::world::{World, chain, id, spec, until};
 use sandbox::{
-    Isolation, Provider, ProviderError,
+    Isolation, ProviderError,
     guest_channel::{GUEST, Guest},
 };
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sandbox::{
-    LimitHits, Provider, Resources, Sandbox, Spec,
+    LimitHits, Resources, Sandbox, Spec,
     guest_channel::{Exit, GUEST, Guest, Incoming, Output, Process, ProcessSpec},
 };
 use tokio::time::timeout;

@@ -2,7 +2,7 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path};
 
-use sandbox::{Provider, Rootfs, guest_channel::LinkError};
+use sandbox::{Rootfs, guest_channel::LinkError};
 use tokio::{io::AsyncReadExt, time::timeout};
 
 use super::{
