@@ -5,6 +5,12 @@
 use crate::error::Invalid;
 use crate::read::{At, quoted};
 
+/// Bytes of memory or disk of a sandbox: far above any host, and exact in every client's numbers.
+pub const MOST_BYTES: u64 = 1 << 50;
+/// Processor time of a sandbox, in thousandths of one processor.
+pub const MOST_CPU_MILLIS: u32 = 256_000;
+/// Processes and threads of a sandbox: the kernel's own limit.
+pub const MOST_PIDS: u32 = 1 << 22;
 /// Characters in an agent's or environment's name.
 pub const NAME: usize = 256;
 /// Characters in an agent's description.

@@ -136,9 +136,16 @@ impl Versions {
     pub fn open(dir: PathBuf) -> Result<Self, StoreError> {
         fs::create_dir_all(&dir).map_err(io_error("create", &dir))?;
         let versions = Self { dir };
-        if let Some(lock) = versions.try_lock()? {
-            versions.clean()?;
-            drop(lock);
+        match versions.try_lock() {
+            Ok(Some(lock)) => {
+                versions.clean()?;
+                drop(lock);
+            }
+            Ok(None) => {}
+            // A server that may only read here leaves clearing away to those who install.
+            Err(StoreError::Io { source, .. })
+                if source.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(error),
         }
         Ok(versions)
     }

@@ -19,6 +19,7 @@ mod model;
 mod prices;
 mod sandbox;
 mod secret;
+mod server;
 mod tls;
 
 use std::net::SocketAddr;
@@ -39,6 +40,7 @@ pub use model::{Credential, Model};
 pub use prices::{Prices, Unknown};
 pub use sandbox::{Runtime, Sandbox};
 pub use secret::Secret;
+pub use server::Server;
 pub use tls::Tls;
 
 /// The settings of one server.
@@ -57,6 +59,8 @@ pub struct Config {
     /// A file that holds the key with which snapshots are sealed: 64 hexadecimal digits. Without it they
     /// are not sealed. What was sealed needs the key for ever.
     pub snapshot_key_file: Option<PathBuf>,
+    /// Who the server is on its machine.
+    pub server: Server,
     /// TLS for the API.
     pub tls: Tls,
     /// Web pages that may call the API.
@@ -92,6 +96,7 @@ impl Default for Config {
             shutdown_timeout_ms: 10_000,
             api_key_file: None,
             snapshot_key_file: None,
+            server: Server::default(),
             tls: Tls::default(),
             cors: Cors::default(),
             model: Model::default(),
@@ -149,6 +154,7 @@ pub const SETTINGS: &[Setting] = &[
     ),
     setting("api_key_file", "HOSTEL_API_KEY_FILE", Form::Text),
     setting("snapshot_key_file", "HOSTEL_SNAPSHOT_KEY_FILE", Form::Text),
+    setting("server.user", "HOSTEL_SERVER_USER", Form::Text),
     setting("tls.cert_file", "HOSTEL_TLS_CERT_FILE", Form::Text),
     setting("tls.key_file", "HOSTEL_TLS_KEY_FILE", Form::Text),
     setting("cors.origins", "HOSTEL_CORS_ORIGINS", Form::List),

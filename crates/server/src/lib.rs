@@ -23,6 +23,7 @@ pub mod blobs;
 pub mod clock;
 pub mod config;
 pub mod error;
+pub mod given;
 pub mod http;
 pub mod ids;
 pub mod lifecycle;
@@ -35,4 +36,5 @@ pub mod usage;
 pub mod wire;
 
 pub use app::{App, PING, Parts};
+pub use given::Given;
 pub use lifecycle::{Server, StartError, run};

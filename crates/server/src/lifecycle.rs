@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sandbox::keeper::Remote;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
@@ -24,6 +25,7 @@ use tracing::{debug, info, warn};
 
 use crate::app::{App, Parts};
 use crate::config::{Config, Limits, Secret};
+use crate::given::Given;
 use crate::session::Sessions;
 use crate::wire::{self, WireError};
 use connection::Serving;
@@ -91,6 +93,7 @@ pub struct Server {
     sessions: Sessions,
     deadline: Duration,
     accepting: JoinHandle<()>,
+    keeper: Option<Arc<Remote>>,
 }
 
 impl Server {
@@ -99,10 +102,31 @@ impl Server {
     /// # Errors
     /// When the address cannot be had, or a part does not start.
     pub async fn start(config: Config) -> Result<Server, StartError> {
-        // Before the parts, because a taken port is the most frequent reason and the cheapest to see.
-        let listener = listen(config.listen).await?;
-        let parts = wire::parts(&config).await?;
-        Server::serve(config, parts, listener).await
+        let given = Given::take(&config)?;
+        Server::start_given(config, given).await
+    }
+
+    /// The same, with what was taken while there were privileges.
+    ///
+    /// # Errors
+    /// When a part does not start.
+    pub async fn start_given(config: Config, given: Given) -> Result<Server, StartError> {
+        let address = config.listen;
+        let listener = TcpListener::from_std(given.listener)
+            .map_err(|source| StartError::Listen { address, source })?;
+        let wired = wire::parts(&config, given.papers, given.keeper).await?;
+        let mut server = Server::serve(config, wired.parts, listener).await?;
+        server.keeper = wired.keeper;
+        Ok(server)
+    }
+
+    /// Resolves when the keeper that makes the sandboxes is gone, and the server has to end: what it
+    /// acknowledged is safe, but it can make no sandbox any more. Never where there is no keeper.
+    pub async fn keeper_lost(&self) {
+        match &self.keeper {
+            Some(keeper) => keeper.lost().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Serves with parts that have been started elsewhere.
@@ -151,6 +175,7 @@ impl Server {
             sessions,
             deadline,
             accepting,
+            keeper: None,
         })
     }
 

@@ -2,15 +2,18 @@
 //! each other. The only place that knows them all.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use api::limits::{MOST_BYTES, MOST_CPU_MILLIS, MOST_PIDS};
 use async_trait::async_trait;
 use claude::versions::Versions;
 use egress::{CredentialError, Egress, KeyHeader, Operator, Slot, SystemResolver, Windows};
+use sandbox::keeper::{BeginError, Bounds, Remote};
 use sandbox::oci::{self, Oci, RuntimeChoice};
-use sandbox::{Resources, Rootfs};
+use sandbox::{Provider, Resources, Rootfs};
 use semver::VersionReq;
 use snapshot::Snapshots;
 use store::Store;
@@ -21,6 +24,7 @@ use crate::audit::{Auditor, Lines};
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::config::{Config, Credential, Runtime, Secret, budgets};
+use crate::given::Papers;
 use crate::ids::Ids;
 use crate::session::keep::Keeper;
 use crate::session::{self, Sessions};
@@ -70,6 +74,9 @@ pub enum WireError {
     /// This machine cannot make sandboxes as it was asked to.
     #[error("cannot make sandboxes")]
     Sandboxes(#[source] oci::ProbeError),
+    /// The keeper is not there, or cannot make sandboxes as it was asked to.
+    #[error("cannot make sandboxes")]
+    Keeper(#[source] BeginError),
     /// The program's own file, which makes sandboxes in a process of its own, cannot be found.
     #[error("cannot find this program's own file")]
     Program(#[source] io::Error),
@@ -138,11 +145,19 @@ pub enum WireError {
     Resume(#[source] store::StoreError),
 }
 
+/// The parts, and the keeper behind them.
+pub(crate) struct Wired {
+    pub parts: Parts,
+    /// None where the server makes sandboxes itself.
+    pub keeper: Option<Arc<Remote>>,
+}
+
 /// Starts every part. Sessions that an earlier server left unfinished go on from here.
-///
-/// # Errors
-/// When a part does not start; nothing is left running then.
-pub async fn parts(config: &Config) -> Result<Parts, WireError> {
+pub(crate) async fn parts(
+    config: &Config,
+    papers: Papers,
+    keeper: Option<UnixStream>,
+) -> Result<Wired, WireError> {
     let given = &config.data;
     let data = std::path::absolute(given).map_err(|source| WireError::Data {
         path: given.clone(),
@@ -152,28 +167,27 @@ pub async fn parts(config: &Config) -> Result<Parts, WireError> {
     let store = Arc::new(open_store(data.clone()).await?);
     let versions = Versions::open(data.join("cli")).map_err(WireError::Versions)?;
     let blobs = Blobs::new(&data.join("files"));
-    let settings = settings(config)?;
+    let settings = settings(config, &papers);
     let ledger = ledger(config, &store, &ids, &clock);
     let auditor = auditor(config, &store, &clock).await?;
-    let egress = egress(config, &ledger, &auditor)?;
-    let key = config.snapshot_key_file.as_deref().map(snapshot_key);
-    let snapshots = Snapshots::open(data.join("snapshots"), key.transpose()?);
+    let egress = egress(config, &papers, &ledger, &auditor)?;
+    let snapshots = Snapshots::open(data.join("snapshots"), papers.snapshot_key);
     let snapshots = snapshots.map_err(WireError::Snapshots)?;
-    let keeper = Keeper::new(
+    let saves = Keeper::new(
         snapshots,
         store.clone(),
         blobs.clone(),
         clock.clone(),
         ids.clone(),
     );
-    let provider = Arc::new(provider(config, data).await?);
+    let (provider, keeper) = provider(config, data, keeper).await?;
     let parts = session::Parts {
         store: store.clone(),
         provider,
         egress,
         ledger,
         auditor,
-        keeper,
+        keeper: saves,
         versions,
         settings,
         clock: clock.clone(),
@@ -181,35 +195,15 @@ pub async fn parts(config: &Config) -> Result<Parts, WireError> {
     };
     let sessions = Sessions::new(parts);
     sessions.begin().await.map_err(WireError::Resume)?;
-    Ok(Parts {
+    let parts = Parts {
         store,
         blobs,
         sessions,
         clock,
         ids,
         ping: PING,
-    })
-}
-
-fn snapshot_key(path: &Path) -> Result<snapshot::Key, WireError> {
-    let text = std::fs::read_to_string(path).map_err(|source| WireError::SnapshotKeyFile {
-        path: path.to_owned(),
-        source,
-    })?;
-    let digits = text.trim();
-    let byte = |at: usize| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok();
-    let mut key = [0; 32];
-    for (at, place) in key.iter_mut().enumerate() {
-        *place = byte(at).ok_or_else(|| WireError::SnapshotKey {
-            path: path.to_owned(),
-        })?;
-    }
-    match digits.len() {
-        64 => Ok(snapshot::Key::new(key)),
-        _ => Err(WireError::SnapshotKey {
-            path: path.to_owned(),
-        }),
-    }
+    };
+    Ok(Wired { parts, keeper })
 }
 
 async fn open_store(data: PathBuf) -> Result<Store, WireError> {
@@ -220,19 +214,63 @@ async fn open_store(data: PathBuf) -> Result<Store, WireError> {
         .map_err(WireError::Store)
 }
 
-async fn provider(config: &Config, data: PathBuf) -> Result<Oci, WireError> {
+/// The provider, which is in this process or behind a keeper.
+async fn provider(
+    config: &Config,
+    data: PathBuf,
+    keeper: Option<UnixStream>,
+) -> Result<(Arc<dyn Provider>, Option<Arc<Remote>>), WireError> {
+    if let Some(socket) = keeper {
+        let remote = Arc::new(Remote::begin(socket).await.map_err(WireError::Keeper)?);
+        return Ok((remote.clone(), Some(remote)));
+    }
     let program = std::env::current_exe().map_err(WireError::Program)?;
     let mut made = oci::Config::new(data, program, sandbox::guest_channel::GUEST);
-    made.runtime = match config.sandbox.runtime {
+    made.runtime = runtime(config);
+    let oci = Oci::probe(made).await.map_err(WireError::Sandboxes)?;
+    Ok((Arc::new(oci), None))
+}
+
+/// Which runtime the settings ask for.
+#[must_use]
+pub fn runtime(config: &Config) -> RuntimeChoice {
+    match config.sandbox.runtime {
         Runtime::None => RuntimeChoice::None,
         runtime => runtime.program().map_or(RuntimeChoice::Embedded, |name| {
             RuntimeChoice::Named(name.to_owned())
         }),
-    };
-    Oci::probe(made).await.map_err(WireError::Sandboxes)
+    }
 }
 
-fn settings(config: &Config) -> Result<session::Settings, WireError> {
+/// What a keeper lets a server with these settings do; `data` is the data directory without links.
+///
+/// # Errors
+/// When the root file system of the settings is not there.
+pub fn bounds(config: &Config, data: PathBuf) -> Result<Bounds, WireError> {
+    let most = |own: u64, asked: u64| own.max(asked);
+    let sandbox = &config.sandbox;
+    Ok(Bounds {
+        runtime: runtime(config),
+        disk: None,
+        roots: vec![rootfs(&sandbox.rootfs)?],
+        shown: vec![data.join("cli")],
+        most: Resources {
+            memory_bytes: most(sandbox.memory_mib.saturating_mul(MIB), MOST_BYTES),
+            cpu_millis: sandbox.cpu_millis.max(MOST_CPU_MILLIS),
+            pids: sandbox.pids.max(MOST_PIDS),
+            disk_bytes: most(sandbox.disk_mib.saturating_mul(MIB), MOST_BYTES),
+        },
+        // One that is being destroyed is there beside the one that takes its place.
+        sandboxes: config
+            .limits
+            .max_sandboxes
+            .saturating_mul(2)
+            .saturating_add(8),
+        data,
+    })
+}
+
+fn settings(config: &Config, papers: &Papers) -> session::Settings {
     let sandbox = &config.sandbox;
     let resources = Resources {
         memory_bytes: sandbox.memory_mib.saturating_mul(MIB),
@@ -245,9 +283,9 @@ fn settings(config: &Config) -> Result<session::Settings, WireError> {
         max_retries: config.model.max_retries,
         own_work: false,
     };
-    Ok(session::Settings {
+    session::Settings {
         resources,
-        rootfs: rootfs(&sandbox.rootfs)?,
+        rootfs: papers.rootfs.clone(),
         // Any version means the one that was chosen as the default.
         cli: Some(config.cli.version.clone()).filter(|version| *version != VersionReq::STAR),
         launch,
@@ -257,7 +295,7 @@ fn settings(config: &Config) -> Result<session::Settings, WireError> {
         freeze_after: Duration::from_millis(sandbox.freeze_after_ms),
         soft_memory_percent: sandbox.soft_memory_percent,
         keep_audit: Duration::from_secs(u64::from(config.audit.keep_days) * 24 * 3600),
-    })
+    }
 }
 
 fn ledger(config: &Config, store: &Arc<Store>, ids: &Ids, clock: &Clock) -> Arc<Ledger> {
@@ -286,7 +324,8 @@ async fn auditor(
     )))
 }
 
-fn rootfs(text: &str) -> Result<Rootfs, WireError> {
+/// The root file system of the settings.
+pub(crate) fn rootfs(text: &str) -> Result<Rootfs, WireError> {
     let path = match text {
         "host" => return Ok(Rootfs::Host),
         path => PathBuf::from(path),
@@ -301,6 +340,7 @@ fn rootfs(text: &str) -> Result<Rootfs, WireError> {
 
 fn egress(
     config: &Config,
+    papers: &Papers,
     ledger: &Arc<Ledger>,
     auditor: &Arc<Auditor>,
 ) -> Result<Egress, WireError> {
@@ -313,15 +353,15 @@ fn egress(
     made.connect_timeout = Duration::from_millis(model.connect_timeout_ms);
     made.idle_timeout = Duration::from_millis(model.idle_timeout_ms);
     made.operator = operator(config)?;
-    if let Some(path) = &config.egress.authorities_file {
-        let text = std::fs::read_to_string(path);
-        made.authorities = text.map_err(|source| WireError::Authorities {
+    if let Some(text) = &papers.authorities {
+        made.authorities.clone_from(text);
+    }
+    if let (Some(path), Some(text)) = (&config.prices.file, &papers.prices) {
+        let priced = made.prices.overridden_by(text);
+        made.prices = priced.map_err(|source| WireError::Prices {
             path: path.clone(),
             source,
         })?;
-    }
-    if let Some(path) = &config.prices.file {
-        made.prices = prices(made.prices, path)?;
     }
     if let Some(unknown) = config.prices.unknown {
         let priced = made.prices.with_unknown(unknown.input, unknown.output);
@@ -370,20 +410,6 @@ fn private_host(host: &str) -> Result<egress::HostPort, WireError> {
     })
 }
 
-fn prices(prices: egress::Prices, path: &Path) -> Result<egress::Prices, WireError> {
-    let text = std::fs::read_to_string(path);
-    let text = text.map_err(|source| WireError::PricesFile {
-        path: path.to_owned(),
-        source,
-    })?;
-    prices
-        .overridden_by(&text)
-        .map_err(|source| WireError::Prices {
-            path: path.to_owned(),
-            source,
-        })
-}
-
 /// The model API's key, from the settings.
 struct ModelKey(Option<Secret>);
 
@@ -394,30 +420,5 @@ impl egress::Credentials for ModelKey {
             .as_ref()
             .map(|key| egress::Secret::new(key.expose()))
             .ok_or(CredentialError::Missing)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_of_snapshots_is_64_digits_and_nothing_else() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        let read = |text: &str| {
-            std::fs::write(file.path(), text).unwrap();
-            snapshot_key(file.path())
-        };
-        assert!(read(&format!("{}\n", "0f".repeat(32))).is_ok());
-        for wrong in [
-            "",
-            "0f",
-            &"0g".repeat(32),
-            &"0f".repeat(33),
-            &"é".repeat(32),
-        ] {
-            let error = read(wrong).unwrap_err().to_string();
-            assert!(error.contains("openssl rand"), "{wrong}: {error}");
-        }
     }
 }

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::count;
 use crate::error::Invalid;
+use crate::limits::{MOST_BYTES, MOST_CPU_MILLIS, MOST_PIDS};
 use crate::patch::Patch;
 use crate::read::{At, Fields, Read, expected, quoted};
 
@@ -46,7 +47,7 @@ impl Read for Cpu {
     fn read(value: Value, at: At<'_>) -> Result<Cpu, Invalid> {
         let number = value
             .as_f64()
-            .filter(|number| (0.05..=256.0).contains(number));
+            .filter(|number| (0.05..=f64::from(MOST_CPU_MILLIS) / 1000.0).contains(number));
         let rule = "a number of processors from 0.05 to 256";
         let number = number.ok_or_else(|| at.invalid(expected(rule, &value)))?;
         Ok(Cpu((number * 1000.0).round() as u32))
@@ -58,9 +59,6 @@ struct Bytes(u64);
 
 /// Less, and claude (memory) or its working files (disk) do not fit.
 const LEAST: u64 = 64 << 20;
-
-/// Far above any host, and exact in every client's numbers.
-const MOST: u64 = 1 << 50;
 
 impl Read for Bytes {
     fn read(value: Value, at: At<'_>) -> Result<Bytes, Invalid> {
@@ -74,7 +72,7 @@ impl Read for Bytes {
             _ => None,
         };
         let bytes = bytes.ok_or_else(|| at.invalid(expected(rule, &value)))?;
-        if !(LEAST..=MOST).contains(&bytes) {
+        if !(LEAST..=MOST_BYTES).contains(&bytes) {
             return Err(at.invalid(format!(
                 "must be at least 64MiB and at most 1024TiB, got {bytes} bytes"
             )));
@@ -110,8 +108,8 @@ impl Read for ResourcesParams {
             cpu: fields.patch("cpu")?,
             memory: bytes(&mut fields, "memory")?,
             disk: bytes(&mut fields, "disk")?,
-            // The kernel's own limit; below sixteen claude does not start.
-            pids: count(&mut fields, "pids", 16, 1 << 22)?,
+            // Below sixteen claude does not start.
+            pids: count(&mut fields, "pids", 16, MOST_PIDS)?,
         };
         fields.finish()?;
         Ok(params)
