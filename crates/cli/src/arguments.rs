@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
+use tokio::runtime::Runtime;
 
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
@@ -57,13 +58,13 @@ pub fn main() -> ExitCode {
 fn perform(verb: Verb, output: Output) -> Outcome {
     // One TLS implementation for the whole process. An error says that there already is one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::caused("cannot start", &error))?;
-    runtime.block_on(async {
+    // It gives up its privileges while this process has a single thread.
+    if let Verb::Serve(options) = verb {
+        return serve::run(options, output);
+    }
+    runtime()?.block_on(async {
         match verb {
-            Verb::Serve(options) => serve::run(options, output).await,
+            Verb::Serve(_) => unreachable!("it was ruled out above"),
             Verb::Run(options) => run::run(options, output).await,
             Verb::Demo(options) => demo::run(options, output).await,
             Verb::Ps(options) => ps::run(options, output).await,
@@ -79,6 +80,14 @@ fn perform(verb: Verb, output: Output) -> Outcome {
             Verb::Config(options) => config::run(&options, output),
         }
     })
+}
+
+/// What verbs run on.
+pub fn runtime() -> Result<Runtime, Failure> {
+    let built = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    built.map_err(|error| Failure::caused("cannot start", &error))
 }
 
 /// A wrong command line ends with 2; `--help` and `--version` are no errors.

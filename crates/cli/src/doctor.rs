@@ -2,8 +2,11 @@
 
 use std::process::ExitCode;
 
+use nix::unistd::geteuid;
 use serde_json::{Value, json};
+use server::config::Config;
 
+use crate::apart;
 use crate::failure::{Failure, Outcome};
 use crate::output::Output;
 use crate::settings::Flags;
@@ -29,10 +32,19 @@ pub fn run(options: &Options, output: Output) -> Outcome {
             "key": if config.model.credential.is_some() { "set" } else { "not set" },
         },
         "claude": versions::installed(&config)?,
+        "separation": separation(&config),
         "host": host,
     });
     output.result(&report, &text(&report, 0))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What keeps whoever takes the server over from the host.
+fn separation(config: &Config) -> String {
+    if geteuid().is_root() {
+        return apart::told(config);
+    }
+    "none needed: the server has the privileges of its user and no others".to_owned()
 }
 
 /// Any value as indented lines: a key per line, lists as dashes.

@@ -1,9 +1,9 @@
 //! A server inside this process: for `serve`, and for verbs that need one just for their run.
 //! With `--offline` the scripted model stands in for the real one, on a port of its own.
 
-use server::StartError;
 use server::config::{Config, Credential, Secret, Tls};
 use server::wire::WireError;
+use server::{Given, StartError};
 
 use crate::client::{Client, key_of_environment};
 use crate::failure::Failure;
@@ -16,15 +16,24 @@ pub struct Embedded {
 
 impl Embedded {
     /// Starts both. The server is ready when this returns.
-    pub async fn start(mut config: Config, offline: bool) -> Result<Embedded, Failure> {
+    async fn start(config: Config, offline: bool) -> Result<Embedded, Failure> {
+        let given = Given::take(&config).map_err(|error| explain(&error))?;
+        Embedded::given(config, offline, given).await
+    }
+
+    /// The same, with what was taken before.
+    pub async fn given(
+        mut config: Config,
+        offline: bool,
+        given: Given,
+    ) -> Result<Embedded, Failure> {
         let model = if offline {
             Some(scripted(&mut config).await?)
         } else {
             None
         };
-        let server = server::Server::start(config)
-            .await
-            .map_err(|error| explain(&error))?;
+        let server = server::Server::start_given(config, given).await;
+        let server = server.map_err(|error| explain(&error))?;
         Ok(Embedded { server, model })
     }
 
@@ -33,10 +42,7 @@ impl Embedded {
         config.listen = ([127, 0, 0, 1], 0).into();
         // Its client is this process, which trusts itself and perhaps not the certificate.
         config.tls = Tls::default();
-        let key = match key_of_environment() {
-            Some(key) => key,
-            None => random_key()?,
-        };
+        let key = private_key()?;
         config.api_key = Some(Secret::new(key.clone()));
         let embedded = Embedded::start(config, offline).await?;
         let client = Client::new(&embedded.url(), key)?;
@@ -78,6 +84,11 @@ async fn scripted(config: &mut Config) -> Result<model::Running, Failure> {
     Ok(running)
 }
 
+/// The key of a server that one command has for itself.
+pub fn private_key() -> Result<String, Failure> {
+    key_of_environment().map_or_else(random_key, Ok)
+}
+
 /// A key for one run: 128 bits from the kernel.
 fn random_key() -> Result<String, Failure> {
     let mut bytes = [0; 16];
@@ -85,7 +96,8 @@ fn random_key() -> Result<String, Failure> {
     Ok(format!("hk-{:032x}", u128::from_be_bytes(bytes)))
 }
 
-fn explain(error: &StartError) -> Failure {
+/// A server that did not start, with what to do about it.
+pub fn explain(error: &StartError) -> Failure {
     let next = match error {
         StartError::Listen { .. } => {
             "take another address with --listen, or end what uses this one"
@@ -93,7 +105,12 @@ fn explain(error: &StartError) -> Failure {
         StartError::Wire(WireError::Store(_)) => {
             "end the server that uses the directory, or take another one with --data"
         }
-        StartError::Wire(WireError::Sandboxes(_)) => "`hostel doctor` says what this machine lacks",
+        StartError::Tls(_) => {
+            "a server that root starts becomes another user (server.user), who must be able to read the files"
+        }
+        StartError::Wire(WireError::Sandboxes(_) | WireError::Keeper(_)) => {
+            "`hostel doctor` says what this machine lacks"
+        }
         _ => "`hostel config` shows the settings in effect",
     };
     Failure::caused("cannot start the server", error).next(next)

@@ -3,6 +3,7 @@
 
 use std::process::ExitCode;
 
+mod apart;
 mod arguments;
 mod client;
 mod config;
@@ -12,10 +13,12 @@ mod embedded;
 mod events;
 mod failure;
 mod fork;
+mod keeper;
 mod keys;
 mod logs;
 mod model;
 mod output;
+mod private;
 mod progress;
 mod ps;
 mod results;
@@ -33,11 +36,11 @@ fn main() -> ExitCode {
     // The helper that makes one container must run while this process has a single thread, so
     // it comes before the parser, the runtime and the logs.
     let mut words = std::env::args_os().skip(1);
-    if words
-        .next()
-        .is_some_and(|word| word == sandbox::oci::HELPER_COMMAND)
-    {
-        return sandbox::oci::helper_main(&words.collect::<Vec<_>>());
+    match words.next() {
+        Some(word) if word == sandbox::oci::HELPER_COMMAND => {
+            sandbox::oci::helper_main(&words.collect::<Vec<_>>())
+        }
+        Some(word) if word == sandbox::keeper::COMMAND => keeper::main(&words.collect::<Vec<_>>()),
+        _ => arguments::main(),
     }
-    arguments::main()
 }

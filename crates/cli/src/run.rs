@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::client::{Address, Client, key_of_environment};
-use crate::embedded::Embedded;
 use crate::failure::{Failure, Outcome};
 use crate::output::{Output, line};
+use crate::private::Private;
 use crate::results::Place;
 use crate::settings::Flags;
 use crate::task::{self, Ended, Task};
@@ -95,7 +95,7 @@ pub async fn embedded(flags: &Flags, offline: bool, task: &mut Task, output: Out
     }
     logs::begin(&config.log)?;
     versions::ensure(&config).await?;
-    let (server, client) = Embedded::private(config, offline).await?;
+    let (server, client) = Private::start(flags, config, offline).await?;
     let result = task::perform(&client, task, output).await;
     server.stop().await;
     report(result?, output)

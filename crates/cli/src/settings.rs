@@ -1,6 +1,7 @@
 //! The settings of a server that this process starts: flags before variables before the file.
 //! What the settings are is the server's own; nothing here knows one by its meaning but `data`.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use server::config::{self, Config, Sources};
@@ -38,6 +39,17 @@ impl Flags {
                 .into_usage()
                 .next("`hostel config schema` describes every setting")
         })
+    }
+
+    /// Them again, for another process of this program, but for the data directory.
+    pub fn words(&self) -> Vec<OsString> {
+        let file = self
+            .config
+            .iter()
+            .flat_map(|file| ["--config".into(), file.into()]);
+        let set = self.set.iter();
+        let set = set.flat_map(|(key, value)| ["--set".into(), format!("{key}={value}").into()]);
+        file.chain(set).collect()
     }
 
     /// The process's variables. Where nothing says where the data lies, it lies in the user's

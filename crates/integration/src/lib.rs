@@ -24,6 +24,8 @@ pub mod client;
 pub mod disk;
 pub mod leftovers;
 pub mod process;
+#[cfg(target_arch = "x86_64")]
+pub mod puppet;
 pub mod server;
 pub mod session;
 pub mod setup;

@@ -129,6 +129,12 @@ impl Server {
         .unwrap()
     }
 
+    /// Waits until it has ended by itself.
+    pub async fn ended(mut self) -> ExitStatus {
+        let ended = soon("the end of a server", self.child.wait());
+        ended.await.unwrap()
+    }
+
     /// kill -9.
     pub async fn crash(mut self) {
         self.process.kill();

@@ -155,6 +155,31 @@ impl World {
         })
     }
 
+    /// Waits until the server has ended by itself; how, and what it said until then.
+    pub async fn ended(&mut self) -> (std::process::ExitStatus, String) {
+        let status = self.server.take().unwrap().ended().await;
+        (status, self.log())
+    }
+
+    /// The keeper behind the server, where there is one.
+    #[must_use]
+    pub fn keeper(&self) -> Option<Process> {
+        let below = self.server().descendants().into_iter();
+        let is_keeper = |process: &Process| {
+            let arguments = process.arguments();
+            arguments
+                .get(1)
+                .is_some_and(|word| word == "sandbox-keeper")
+        };
+        below.into_iter().find(is_keeper)
+    }
+
+    /// With another value of a setting at the next start.
+    pub fn set(&mut self, key: &str, value: &str) {
+        let words = ["--set".into(), format!("{key}={value}").into()];
+        self.recipe.arguments.extend(words);
+    }
+
     /// Tries to start a second server on the same directory, with the address given.
     pub async fn rival(&self, listen: &str) -> Refused {
         let mut recipe = self.recipe.clone();

@@ -259,6 +259,12 @@ fn advice(root: bool, features: &Features, missing: Option<&[&str]>, disk: &Disk
     advice
 }
 
+/// The version of Landlock that this kernel has; 0 for none.
+#[must_use]
+pub fn landlock() -> i64 {
+    landlock_version()
+}
+
 /// The running kernel's major and minor number.
 pub(crate) fn kernel() -> (u32, u32) {
     release(&read("/proc/sys/kernel/osrelease"))

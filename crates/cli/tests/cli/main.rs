@@ -6,3 +6,4 @@ mod command_line;
 mod home;
 mod server;
 mod settings;
+mod unit;

@@ -18,6 +18,7 @@ mod money;
 mod readers;
 mod rootless;
 mod secrets;
+mod separation;
 mod tenants;
 mod upgrades;
 mod way_out;

@@ -13,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 use sandbox::Provider;
 use sandbox::oci::{self, Oci, RuntimeChoice};
 use server::config::{Budgets, Config};
+use server::wire;
 
 use crate::failure::Failure;
 
@@ -41,7 +42,7 @@ impl Place {
             );
         };
         let dir = data.join(NAME);
-        clean(config, &dir).await?;
+        clean(&dir, wire::runtime(config)).await?;
         // Its owner's alone, like every data directory.
         let mut private = fs::DirBuilder::new();
         let made = private.mode(0o700).create(&dir);
@@ -74,13 +75,13 @@ impl Place {
 
     /// Gives the place back, with nothing in it.
     pub async fn leave(self, config: &Config) -> Result<(), Failure> {
-        clean(config, &self.dir).await
+        clean(&self.dir, wire::runtime(config)).await
     }
 }
 
 /// Clears what an upgrade left that was killed, unless one is under way.
-pub async fn clear(config: &Config) -> Result<(), Failure> {
-    let Ok(data) = std::path::absolute(&config.data) else {
+pub async fn clear(data: &Path, runtime: RuntimeChoice) -> Result<(), Failure> {
+    let Ok(data) = std::path::absolute(data) else {
         return Ok(());
     };
     let dir = data.join(NAME);
@@ -88,7 +89,7 @@ pub async fn clear(config: &Config) -> Result<(), Failure> {
         return Ok(());
     }
     match lock(&data) {
-        Ok(Some(_lock)) => clean(config, &dir).await,
+        Ok(Some(_lock)) => clean(&dir, runtime).await,
         Ok(None) => Ok(()),
         Err(error) => Err(Failure::caused("cannot look after a canary", &error)),
     }
@@ -109,10 +110,10 @@ fn lock(data: &Path) -> io::Result<Option<Flock<File>>> {
 }
 
 /// Destroys the sandboxes that are left here, also frozen ones, and removes everything.
-async fn clean(config: &Config, dir: &Path) -> Result<(), Failure> {
+async fn clean(dir: &Path, runtime: RuntimeChoice) -> Result<(), Failure> {
     let left = fs::read_dir(dir.join("sandboxes")).is_ok_and(|mut left| left.next().is_some());
     if left {
-        destroy(config, dir).await?;
+        destroy(dir, runtime).await?;
     }
     match fs::remove_dir_all(dir) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -122,15 +123,13 @@ async fn clean(config: &Config, dir: &Path) -> Result<(), Failure> {
     }
 }
 
-async fn destroy(config: &Config, dir: &Path) -> Result<(), Failure> {
+async fn destroy(dir: &Path, runtime: RuntimeChoice) -> Result<(), Failure> {
     let failed = |error: &dyn std::error::Error| {
         Failure::caused("cannot remove the sandboxes of a canary", error)
     };
     let program = std::env::current_exe().map_err(|error| failed(&error))?;
     let mut made = oci::Config::new(dir.to_owned(), program, sandbox::guest_channel::GUEST);
-    if let Some(name) = config.sandbox.runtime.program() {
-        made.runtime = RuntimeChoice::Named(name.to_owned());
-    }
+    made.runtime = runtime;
     let provider = Oci::probe(made).await.map_err(|error| failed(&error))?;
     for found in provider.list().await.map_err(|error| failed(&error))? {
         let destroyed = provider.destroy(&found.id).await;
