@@ -1,6 +1,6 @@
 //! A sandbox, from the call to a guest that answers, against `bwrap` and `runc` that run `true` on
 //! the same root file system; the same at the level `gvisor` against `runsc`; and against itself
-//! without its walls inside.
+//! without its walls inside, and behind its keeper.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use sandbox::guest_channel::{GUEST, Guest};
-use sandbox::oci::{Config, Oci};
+use sandbox::keeper::{Bounds, Remote, launch};
+use sandbox::oci::{Config, Oci, RuntimeChoice};
 use sandbox::{DiskLimit, Isolation, Provider, Resources, Rootfs, Sandbox, SandboxId, Spec};
 use serde_json::json;
 use tokio::process::Command;
@@ -60,6 +61,14 @@ pub async fn run(setting: &Setting) -> Result<Vec<Row>> {
     std::fs::create_dir_all(home.path().join("open"))?;
     let usual = provider("usual", None).await?;
     let open = provider("open", Some(DiskLimit::Tmpfs)).await?;
+    let data = home.path().join("kept");
+    std::fs::create_dir_all(&data)?;
+    let kept = launch(
+        &setting.hostel,
+        &["text", "warn"],
+        &bounds(data.canonicalize()?),
+    )?;
+    let (mut keeper, kept) = (kept.process, Remote::begin(kept.socket).await?);
     let bundle = tempfile::tempdir()?;
     let runc = bundle_for_true(bundle.path(), &home.path().join("usual")).await?;
     let runsc = runc && exists("runsc").await;
@@ -72,6 +81,8 @@ pub async fn run(setting: &Setting) -> Result<Vec<Row>> {
         let mut one = Seen::default();
         let (took, _) = create(&usual, round, None).await?;
         one.ours.push(took);
+        let (took, _) = create(&kept, round, None).await?;
+        one.kept.push(took);
         let (took, confined) = create(&open, round, None).await?;
         one.open.push(took.saturating_sub(confined));
         one.bwrap
@@ -101,7 +112,8 @@ pub async fn run(setting: &Setting) -> Result<Vec<Row>> {
             seen.add(one);
         }
     }
-    drop((usual, open));
+    drop((usual, open, kept));
+    keeper.wait()?;
     home.close()?;
     Ok(seen.rows())
 }
@@ -113,6 +125,7 @@ const RUNSC: [&str; 3] = ["--network=none", "--platform=systrap", "--root"];
 #[derive(Default)]
 struct Seen {
     ours: Vec<Duration>,
+    kept: Vec<Duration>,
     /// Ours with its disk in memory, less what its guest took to confine itself.
     open: Vec<Duration>,
     bwrap: Vec<Duration>,
@@ -124,6 +137,7 @@ struct Seen {
 impl Seen {
     fn add(&mut self, one: Seen) {
         self.ours.extend(one.ours);
+        self.kept.extend(one.kept);
         self.open.extend(one.open);
         self.bwrap.extend(one.bwrap);
         self.runc.extend(one.runc);
@@ -139,6 +153,14 @@ impl Seen {
             ours(Bound::Added(5.0))
                 .against("without seccomp, Landlock and a disk quota", &self.open),
         ];
+        rows.push(
+            Row::times(
+                "sandbox behind its keeper, create → guest ready",
+                &self.kept,
+                &[Bound::Added(0.5)],
+            )
+            .against("made in the same process", &self.ours),
+        );
         if !self.runc.is_empty() {
             rows.push(ours(Bound::Ratio(1.0)).against("runc run true", &self.runc));
         }
@@ -154,7 +176,7 @@ impl Seen {
 
 /// How long a sandbox takes, and what of it its guest took to confine itself.
 async fn create(
-    provider: &Oci,
+    provider: &dyn Provider,
     round: usize,
     isolation: Option<Isolation>,
 ) -> Result<(Duration, Duration)> {
@@ -172,6 +194,19 @@ async fn create(
     drop((guest, incoming));
     provider.destroy(&id).await?;
     Ok((took, confined))
+}
+
+/// What a keeper for this measurement lets be made.
+fn bounds(data: std::path::PathBuf) -> Bounds {
+    Bounds {
+        data,
+        runtime: RuntimeChoice::Embedded,
+        disk: None,
+        roots: vec![Rootfs::Host],
+        shown: Vec::new(),
+        most: Resources::default(),
+        sandboxes: 8,
+    }
 }
 
 /// The sandbox that a server makes.

@@ -30,6 +30,15 @@ pub async fn run(setting: &Setting) -> Result<Vec<Row>> {
     let server = pss(hosted.pid()?)?;
     let guest = hosted.guest().context("no sandbox")?;
     let claude = hosted.claude().await?;
+    let mut keeper = 0;
+    for pid in descendants(hosted.pid()?) {
+        if words(pid, "cmdline")
+            .get(1)
+            .is_some_and(|word| word == sandbox::keeper::COMMAND)
+        {
+            keeper += pss(pid)?;
+        }
+    }
     let mut supervisors = 0;
     for pid in descendants(guest) {
         if words(pid, "cmdline")
@@ -45,6 +54,7 @@ pub async fn run(setting: &Setting) -> Result<Vec<Row>> {
             server,
             &[Bound::Median(30.0)],
         ),
+        Row::size("memory of its keeper", keeper, &[]),
         Row::size("memory of the guest", pss(guest)?, &[Bound::Median(3.0)]),
         Row::size("memory of claude's supervisor", supervisors, &[]),
         Row::size("memory of claude", pss(claude)?, &[]),
