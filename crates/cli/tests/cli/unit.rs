@@ -39,7 +39,7 @@ const NEEDED: [&str; 12] = [
 
 fn text() -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../dist/hostel.service");
-    fs::read_to_string(path).unwrap()
+    fs::read_to_string(path).expect("the unit is part of the sources")
 }
 
 /// The settings of all sections, each with its values.
