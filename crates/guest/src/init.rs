@@ -20,7 +20,8 @@ use tokio::{
 use tokio_util::compat::{Compat, TokioAsyncReadCompatExt as _};
 
 use crate::{
-    confine, owner::Owners, port::Acceptances, reaper::Reaper, serve, stats::Clock, wire::Stream,
+    confine, owner::Owners, port::Acceptances, reaper::Reaper, serve, stats::Clock, strays,
+    wire::Stream,
 };
 
 /// Streams in both directions together, as the host counts them too.
@@ -56,6 +57,7 @@ pub fn main(members: bool) -> ExitCode {
 
 fn start(members: bool) -> io::Result<()> {
     close_strangers()?;
+    let nowhere = strays::take()?;
     // None where there is one user, or on a kernel that cannot say: then it is not relied on.
     let owners = members.then(Owners::open).and_then(Result::ok);
     let begun = Instant::now();
@@ -72,7 +74,7 @@ fn start(members: bool) -> io::Result<()> {
             // Now, because later a sandbox at its limit of processes may have no room for it, and
             // with one thread there is always a place to wait.
             let _ = tokio::task::spawn_blocking(|| ()).await;
-            run(link, members, clock, owners).await
+            run(link, members, clock, owners, nowhere).await
         }))
 }
 
@@ -107,6 +109,7 @@ async fn run(
     members: bool,
     clock: Clock,
     owners: Option<Owners>,
+    nowhere: Option<std::fs::File>,
 ) -> io::Result<()> {
     let mut config = yamux::Config::default();
     config.set_max_connection_receive_window(None);
@@ -124,6 +127,9 @@ async fn run(
         Reaper::start()?,
         Acceptances::new(wishes, owners),
     ));
+    if let Some(nowhere) = nowhere {
+        tokio::task::spawn_local(strays::refuse(nowhere, guest.clone()));
+    }
     let connection = yamux::Connection::new(socket, config, yamux::Mode::Server);
     let mut driver = Driver {
         connection,

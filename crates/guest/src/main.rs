@@ -26,8 +26,10 @@ mod reaper;
 mod remove_dir;
 mod serve;
 mod stats;
+mod strays;
 mod supervise;
 mod sys;
+mod transparent;
 mod tree;
 mod wire;
 

@@ -1,12 +1,12 @@
-//! Whose a connection on loopback is: the kernel is asked by its `sock_diag` interface, which
-//! answers for one connection without reading the table of all.
+//! Whose a socket is: the kernel is asked by its `sock_diag` interface, which answers for one
+//! without reading the table of all.
 //!
 //! The socket to ask with is opened before the guest confines itself, because nothing that is
 //! started afterwards may have one.
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     os::fd::{AsRawFd as _, OwnedFd},
 };
 
@@ -28,7 +28,15 @@ const ANY_STATE: u32 = u32::MAX;
 /// no connection.
 const LISTENS: u8 = 10;
 
-/// Asks whose connections are.
+/// What a socket speaks, by its number on top of IP.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Protocol {
+    Tcp = 6,
+    Udp = 17,
+}
+
+/// Asks whose sockets are.
 pub struct Owners {
     socket: OwnedFd,
 }
@@ -46,67 +54,77 @@ impl Owners {
     pub fn check(&self) -> io::Result<()> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let client = TcpStream::connect(listener.local_addr()?)?;
-        let ends = (client.local_addr()?, client.peer_addr()?);
-        let (std::net::SocketAddr::V4(from), std::net::SocketAddr::V4(to)) = ends else {
-            return Err(io::ErrorKind::Unsupported.into());
-        };
-        if self.of(from, to) == Some(nix::unistd::getuid().as_raw()) {
+        let (from, to) = (client.local_addr()?, client.peer_addr()?);
+        if self.of(Protocol::Tcp, from, to) == Some(nix::unistd::getuid().as_raw()) {
             Ok(())
         } else {
             Err(io::ErrorKind::Unsupported.into())
         }
     }
 
-    /// The user at the far end of a connection that came `from` there `to` us; `None` when it is
-    /// gone already.
-    pub fn of(&self, from: SocketAddrV4, to: SocketAddrV4) -> Option<u32> {
+    /// The user of the socket that sends from `from` to `to`; `None` when it is gone already.
+    pub fn of(&self, protocol: Protocol, from: SocketAddr, to: SocketAddr) -> Option<u32> {
         let descriptor = self.socket.as_raw_fd();
         // What was left over by an earlier question must not answer this one.
         let mut answer = [0; 4096];
         while recv(descriptor, &mut answer, MsgFlags::MSG_DONTWAIT).is_ok() {}
-        send(descriptor, &question(from, to), MsgFlags::MSG_DONTWAIT).ok()?;
+        let question = question(protocol, from, to);
+        send(descriptor, &question, MsgFlags::MSG_DONTWAIT).ok()?;
         // The kernel answers before `send` returns.
         let len = recv(descriptor, &mut answer, MsgFlags::MSG_DONTWAIT).ok()?;
-        read(answer.get(..len)?, from, to)
+        read(answer.get(..len)?, protocol, from, to)
     }
 }
 
 /// The question for the socket whose own end is `from`.
-fn question(from: SocketAddrV4, to: SocketAddrV4) -> [u8; QUESTION] {
+fn question(protocol: Protocol, from: SocketAddr, to: SocketAddr) -> [u8; QUESTION] {
+    let family = match from {
+        SocketAddr::V4(_) => AddressFamily::Inet,
+        SocketAddr::V6(_) => AddressFamily::Inet6,
+    };
+    let ends = match protocol {
+        Protocol::Tcp => ends(from, to),
+        // For UDP the kernel takes the ends of what the socket receives.
+        Protocol::Udp => ends(to, from),
+    };
     let mut bytes = [0; QUESTION];
     let mut put = |at: usize, part: &[u8]| bytes[at..at + part.len()].copy_from_slice(part);
     put(0, &(QUESTION as u32).to_ne_bytes());
     put(4, &BY_FAMILY.to_ne_bytes());
     put(6, &REQUEST.to_ne_bytes());
-    put(HEADER, &[AddressFamily::Inet as u8, TCP]);
+    put(HEADER, &[family as u8, protocol as u8]);
     put(HEADER + 4, &ANY_STATE.to_ne_bytes());
-    put(HEADER + 8, &ends(from, to));
+    put(HEADER + 8, &ends);
     // No cookie: any socket with these ends.
     put(HEADER + 48, &[0xff; 8]);
     bytes
 }
 
-const TCP: u8 = 6;
-
 /// Both ports, then both addresses with room for the longer kind, as in the kernel's structure.
-fn ends(own: SocketAddrV4, far: SocketAddrV4) -> [u8; 24] {
-    let mut bytes = [0; 24];
+fn ends(own: SocketAddr, far: SocketAddr) -> [u8; 36] {
+    let mut bytes = [0; 36];
     bytes[..2].copy_from_slice(&own.port().to_be_bytes());
     bytes[2..4].copy_from_slice(&far.port().to_be_bytes());
-    bytes[4..8].copy_from_slice(&own.ip().octets());
-    bytes[20..].copy_from_slice(&far.ip().octets());
+    for (at, end) in [(4, own), (20, far)] {
+        match end.ip() {
+            IpAddr::V4(ip) => bytes[at..at + 4].copy_from_slice(&ip.octets()),
+            IpAddr::V6(ip) => bytes[at..at + 16].copy_from_slice(&ip.octets()),
+        }
+    }
     bytes
 }
 
 /// Reads the answer; `None` when it is about something else, or nothing was found.
-fn read(answer: &[u8], from: SocketAddrV4, to: SocketAddrV4) -> Option<u32> {
+fn read(answer: &[u8], protocol: Protocol, from: SocketAddr, to: SocketAddr) -> Option<u32> {
     let part = |at: usize, len: usize| answer.get(at..at + len);
     if answer.len() < ANSWER || part(4, 2)? != BY_FAMILY.to_ne_bytes() {
         return None;
     }
     let state = answer[HEADER + 1];
-    let ports = part(HEADER + 4, 4)?;
-    if state == LISTENS || ports != &ends(from, to)[..4] {
+    // A socket of UDP need not have a far end.
+    let told = if protocol == Protocol::Tcp { 4 } else { 2 };
+    let ports = part(HEADER + 4, told)?;
+    if state == LISTENS || ports != &ends(from, to)[..told] {
         return None;
     }
     let uid: [u8; 4] = part(ANSWER_UID, 4)?.try_into().ok()?;
@@ -116,13 +134,6 @@ fn read(answer: &[u8], from: SocketAddrV4, to: SocketAddrV4) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn v4(address: std::net::SocketAddr) -> SocketAddrV4 {
-        match address {
-            std::net::SocketAddr::V4(address) => address,
-            std::net::SocketAddr::V6(_) => panic!("{address} is none"),
-        }
-    }
 
     #[test]
     fn the_owner_is_whoever_connected_until_it_is_gone() {
@@ -134,35 +145,61 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (_connection, from) = listener.accept().unwrap();
-        let (from, to) = (v4(from), v4(listener.local_addr().unwrap()));
+        let to = listener.local_addr().unwrap();
         let me = nix::unistd::getuid().as_raw();
-        assert_eq!(owners.of(from, to), Some(me));
+        let of = |from, to| owners.of(Protocol::Tcp, from, to);
+        assert_eq!(of(from, to), Some(me));
         // The listener itself, and what is not there, are nobody's connections.
-        assert_eq!(owners.of(to, from), Some(me), "the accepted end");
-        assert_eq!(owners.of(to, SocketAddrV4::new(*to.ip(), 1)), None);
+        assert_eq!(of(to, from), Some(me), "the accepted end");
+        assert_eq!(of(to, SocketAddr::new(to.ip(), 1)), None);
         drop(client);
-        assert_ne!(owners.of(from, SocketAddrV4::new(*to.ip(), 1)), Some(me));
+        assert_ne!(of(from, SocketAddr::new(to.ip(), 1)), Some(me));
+    }
+
+    #[test]
+    fn whoever_sends_is_found_bound_or_not() {
+        let Ok(owners) = Owners::open() else {
+            eprintln!("skipped: this kernel does not say whose a connection is");
+            return;
+        };
+        let me = nix::unistd::getuid().as_raw();
+        for any in ["0.0.0.0:0", "[::]:0"] {
+            let socket = std::net::UdpSocket::bind(any).unwrap();
+            let far = match socket.local_addr().unwrap() {
+                SocketAddr::V4(_) => "127.0.0.1:53".parse().unwrap(),
+                SocketAddr::V6(_) => "[::1]:53".parse::<SocketAddr>().unwrap(),
+            };
+            let from = SocketAddr::new(far.ip(), socket.local_addr().unwrap().port());
+            if owners.of(Protocol::Udp, from, far).is_none() {
+                eprintln!("skipped: this kernel does not say whose a socket of UDP is");
+                return;
+            }
+            assert_eq!(owners.of(Protocol::Udp, from, far), Some(me));
+            drop(socket);
+            assert_eq!(owners.of(Protocol::Udp, from, far), None);
+        }
     }
 
     #[test]
     fn an_answer_about_something_else_is_none() {
-        let (from, to): (SocketAddrV4, SocketAddrV4) = (
+        let (from, to): (SocketAddr, SocketAddr) = (
             "127.0.0.1:4000".parse().unwrap(),
             "127.0.0.1:80".parse().unwrap(),
         );
+        let about = |answer: &[u8], from, to| read(answer, Protocol::Tcp, from, to);
         let mut answer = [0; ANSWER];
         answer[4..6].copy_from_slice(&BY_FAMILY.to_ne_bytes());
         answer[HEADER + 1] = 1;
-        answer[HEADER + 4..HEADER + 28].copy_from_slice(&ends(from, to));
+        answer[HEADER + 4..HEADER + 40].copy_from_slice(&ends(from, to));
         answer[ANSWER_UID..ANSWER_UID + 4].copy_from_slice(&2000u32.to_ne_bytes());
-        assert_eq!(read(&answer, from, to), Some(2000));
-        assert_eq!(read(&answer, to, from), None);
-        assert_eq!(read(&answer[..ANSWER - 1], from, to), None);
+        assert_eq!(about(&answer, from, to), Some(2000));
+        assert_eq!(about(&answer, to, from), None);
+        assert_eq!(about(&answer[..ANSWER - 1], from, to), None);
         let mut listens = answer;
         listens[HEADER + 1] = LISTENS;
-        assert_eq!(read(&listens, from, to), None);
+        assert_eq!(about(&listens, from, to), None);
         let mut error = answer;
         error[4..6].copy_from_slice(&2u16.to_ne_bytes());
-        assert_eq!(read(&error, from, to), None);
+        assert_eq!(about(&error, from, to), None);
     }
 }

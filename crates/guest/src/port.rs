@@ -1,6 +1,6 @@
 //! Loopback ports, both ways: the host dials in, or listens inside and is told who came.
 
-use std::{cell::Cell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, io, rc::Rc, sync::Arc, time::Duration};
 
 use protocol::{ErrorCode, Open, Opened, Refusal};
 use tokio::{
@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use crate::{
-    owner::Owners,
+    owner::{Owners, Protocol},
     serve::refuse,
     wire::{FromHost, LINGER, Stream, ToHost, discard, read_message},
 };
@@ -31,13 +31,16 @@ const CHUNK: usize = 32 * 1024;
 
 /// How listeners get streams to the host.
 pub struct Acceptances {
-    wishes: mpsc::Sender<oneshot::Sender<Stream>>,
+    wishes: Wishes,
     room: Arc<Semaphore>,
-    owners: Option<Owners>,
+    pub owners: Option<Owners>,
 }
 
+/// Who wants a stream to the host, and where it goes.
+pub type Wishes = mpsc::Sender<oneshot::Sender<Stream>>;
+
 impl Acceptances {
-    pub fn new(wishes: mpsc::Sender<oneshot::Sender<Stream>>, owners: Option<Owners>) -> Self {
+    pub fn new(wishes: Wishes, owners: Option<Owners>) -> Self {
         Self {
             wishes,
             room: Arc::new(Semaphore::new(ACCEPTED_MAX)),
@@ -46,23 +49,40 @@ impl Acceptances {
     }
 
     /// Who is at the far end of a connection, if it still stands.
-    fn owner(&self, connection: &TcpStream) -> Option<u32> {
-        match (connection.peer_addr().ok()?, connection.local_addr().ok()?) {
-            (SocketAddr::V4(far), SocketAddr::V4(own)) => self.owners.as_ref()?.of(far, own),
-            _ => None,
-        }
+    pub fn owner(&self, connection: &TcpStream) -> Option<u32> {
+        let (far, own) = (connection.peer_addr().ok()?, connection.local_addr().ok()?);
+        self.owners.as_ref()?.of(Protocol::Tcp, far, own)
     }
 
-    async fn stream(wishes: mpsc::Sender<oneshot::Sender<Stream>>) -> Option<Stream> {
+    /// How to get streams.
+    pub fn wishes(&self) -> Wishes {
+        self.wishes.clone()
+    }
+
+    /// Waits for room to carry one more connection.
+    pub async fn room(&self) -> Option<OwnedSemaphorePermit> {
+        self.room.clone().acquire_owned().await.ok()
+    }
+}
+
+/// Opens a stream to the host and reads its answer.
+pub async fn ask(wishes: Wishes, open: &Open) -> Option<(Opened, FromHost, ToHost)> {
+    let asked = async {
         let (wish, stream) = oneshot::channel();
         wishes.send(wish).await.ok()?;
-        stream.await.ok()
-    }
+        let mut stream = stream.await.ok()?;
+        stream.send(&protocol::encode(open).ok()?).await.ok()?;
+        let (mut from_host, to_host) = stream.split();
+        let answer = read_message(&mut from_host).await?;
+        let opened = protocol::decode_opened(&answer).ok()?;
+        Some((opened, from_host, to_host))
+    };
+    timeout(AGREE_TIMEOUT, asked).await.ok()?
 }
 
 /// Connects to a port and carries the connection; with a user id, only if that user answers.
 pub async fn dial(acceptances: &Acceptances, mut stream: Stream, port: u16, uid: Option<u32>) {
-    let connected = match TcpStream::connect(("127.0.0.1", port)).await {
+    let mut connected = match TcpStream::connect(("127.0.0.1", port)).await {
         Ok(connected) => connected,
         Err(error) => {
             let code = match error.kind() {
@@ -79,7 +99,7 @@ pub async fn dial(acceptances: &Acceptances, mut stream: Stream, port: u16, uid:
     }
     if stream.answer(&Opened::Ok).await.is_ok() {
         let (from_host, to_host) = stream.split();
-        relay(connected, from_host, to_host).await;
+        let _ = relay(&mut connected, from_host, to_host).await;
     }
 }
 
@@ -154,33 +174,24 @@ async fn accept(acceptances: &Acceptances, listener: &TcpListener, tag: Rc<str>,
 }
 
 async fn carry(
-    connection: TcpStream,
-    wishes: mpsc::Sender<oneshot::Sender<Stream>>,
+    mut connection: TcpStream,
+    wishes: Wishes,
     tag: Rc<str>,
     _permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
 ) {
-    let Some(mut stream) = Acceptances::stream(wishes).await else {
-        return;
-    };
-    let Ok(open) = protocol::encode(&Open::Accepted {
-        tag: tag.to_string(),
-    }) else {
-        return;
-    };
-    if stream.send(&open).await.is_err() {
-        return;
-    }
-    let (mut from_host, to_host) = stream.split();
-    let Ok(Some(answer)) = timeout(AGREE_TIMEOUT, read_message(&mut from_host)).await else {
-        return;
-    };
-    if matches!(protocol::decode_opened(&answer), Ok(Opened::Ok)) {
-        relay(connection, from_host, to_host).await;
+    let tag = tag.to_string();
+    if let Some((Opened::Ok, from_host, to_host)) = ask(wishes, &Open::Accepted { tag }).await {
+        // Dropping the connection tells its client.
+        let _ = relay(&mut connection, from_host, to_host).await;
     }
 }
 
-/// Carries a connection until both directions have ended or one has broken.
-async fn relay(mut connection: TcpStream, mut from_host: FromHost, mut to_host: ToHost) {
+/// Carries a connection until both directions have ended, or one has broken, which is an error.
+pub async fn relay(
+    connection: &mut TcpStream,
+    mut from_host: FromHost,
+    mut to_host: ToHost,
+) -> io::Result<()> {
     // Small messages must not wait for more; the only cost is on loopback.
     let _ = connection.set_nodelay(true);
     let (mut from_client, mut to_client) = connection.split();
@@ -228,9 +239,8 @@ async fn relay(mut connection: TcpStream, mut from_host: FromHost, mut to_host: 
         }
     };
     tokio::select! {
-        // An error drops both sides: the client sees a reset, the host the stream's end.
-        _ = async { tokio::try_join!(outward, inward) } => {}
-        () = lost_interest => {}
+        carried = async { tokio::try_join!(outward, inward) } => carried.map(drop),
+        () = lost_interest => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 

@@ -6,7 +6,7 @@ use protocol::{ErrorCode, GENERATION, Hello, Open, Opened, Refusal};
 
 use crate::{
     archive, identity, make_dir, port, port::Acceptances, process, reaper::Reaper, remove_dir,
-    stats::Clock, tree, wire::Stream,
+    stats::Clock, strays::Strays, transparent, tree, wire::Stream,
 };
 
 /// What the streams of one guest share.
@@ -15,10 +15,12 @@ pub struct Guest {
     greeted: Cell<bool>,
     clock: Clock,
     /// Several sessions share the sandbox.
-    members: bool,
+    pub members: bool,
     pub reaper: Rc<Reaper>,
     pub acceptances: Acceptances,
     pub processes: process::Count,
+    /// What was sent and went nowhere.
+    pub strays: Strays,
     /// What the next save may leave out.
     known: tree::Known,
 }
@@ -32,6 +34,7 @@ impl Guest {
             reaper,
             acceptances,
             processes: process::Count::default(),
+            strays: Strays::default(),
             known: tree::Known::new(),
         }
     }
@@ -86,7 +89,8 @@ pub async fn serve(guest: Rc<Guest>, mut stream: Stream) {
                 Err(error) => refuse(stream, failed(format!("statistics: {error}"))).await,
             }
         }
-        Open::Accepted { .. } => {
+        Open::Transparent => transparent::serve(guest, stream).await,
+        Open::Accepted { .. } | Open::Name { .. } | Open::Reach { .. } | Open::Strays { .. } => {
             let refusal = Refusal::new(ErrorCode::BadRequest, "this is for the guest to open");
             refuse(stream, refusal).await;
         }

@@ -3,6 +3,7 @@
 
 use std::{
     ffi::CString,
+    fs::File,
     io,
     os::{
         fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
@@ -20,6 +21,7 @@ use rustix::{
     process::{Gid, Uid, chdir},
     thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid},
 };
+use tokio::io::{Interest, unix::AsyncFd};
 
 /// Signals that the processor or the runtime raise; ignoring them would loop or hide a fault.
 const FAULTS: [Signal; 5] = [
@@ -104,6 +106,14 @@ fn keep_abstract_sockets_apart() -> io::Result<()> {
     };
     Errno::result(kept)?;
     Ok(())
+}
+
+/// Waits for a file in the runtime's way.
+pub fn watched(file: File) -> io::Result<AsyncFd<File>> {
+    // SAFETY: a `File` owns its descriptor, which stays open and the same for as long as it lives,
+    // and nothing takes it out of what is given.
+    let watched = unsafe { AsyncFd::register_with_interest(file, Interest::READABLE) };
+    Ok(watched?)
 }
 
 /// Makes every signal that can be caught do nothing to this process, while a program that it

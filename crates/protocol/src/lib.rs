@@ -25,6 +25,7 @@ mod frame;
 mod message;
 mod open;
 mod process_frame;
+mod stray;
 mod tree_frame;
 
 pub use archive_frame::{ARCHIVE_CHUNK_MAX, ArchiveFrame};
@@ -32,6 +33,7 @@ pub use frame::{Frame, FrameDecoder, FrameError, HEADER_LEN, header};
 pub use message::{MESSAGE_MAX, MessageDecoder, MessageError, decode_open, decode_opened, encode};
 pub use open::{ErrorCode, Hello, Open, Opened, ProcessSpec, Refusal, Stats, User, WindowSize};
 pub use process_frame::{Exit, GuestFrame, HostFrame, STDIN_WINDOW, kind};
+pub use stray::{STRAYS_MAX, Stray};
 pub use tree_frame::{
     Entry, EntryKind, TREE_CHUNK_MAX, TREE_PATH_MAX, TREE_XATTRS_MAX, TreeEnd, TreeFrame,
     Unchanged, Xattr, is_tree_path, order,

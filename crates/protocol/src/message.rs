@@ -130,7 +130,7 @@ pub fn decode_opened(body: &[u8]) -> Result<Opened, MessageError> {
     serde_json::from_slice(body).map_err(MessageError::Json)
 }
 
-const KNOWN: [&str; 12] = [
+const KNOWN: [&str; 16] = [
     "hello",
     "spawn",
     "dial",
@@ -142,7 +142,11 @@ const KNOWN: [&str; 12] = [
     "save",
     "restore",
     "stats",
+    "transparent",
     "accepted",
+    "name",
+    "reach",
+    "strays",
 ];
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Stray;
+
 /// The first message of a stream: what the stream is for.
 ///
-/// All but [`Open::Accepted`] go from the host to the guest.
+/// The last four go from the guest to the host, all others from the host to the guest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "open", rename_all = "snake_case")]
 pub enum Open {
@@ -121,11 +123,46 @@ pub enum Open {
     /// Asks how the sandbox does. Answered with [`Opened::Stats`], after which the stream is
     /// closed.
     Stats,
+    /// Opens the transparent way: programs that know no proxy ask for names and connect to what
+    /// they stand for. Answered with [`Opened::Ok`]; from then on the guest opens [`Open::Name`],
+    /// [`Open::Reach`] and [`Open::Strays`], until the end of this stream. Refused when it is open
+    /// already or its port cannot be had.
+    Transparent,
     /// From the guest to the host: somebody connected to a port that [`Open::Listen`] opened.
     /// Raw bytes follow both ways.
     Accepted {
         /// The tag of the [`Open::Listen`].
         tag: String,
+    },
+    /// From the guest to the host: somebody asks what a name stands for. Answered with
+    /// [`Opened::Name`] when it may be reached, after which the stream is closed.
+    Name {
+        /// The name as it was asked for, with nothing but letters, digits, `-`, `_` and `.`.
+        name: String,
+        /// The type of record, by its number: 1 for addresses.
+        kind: u16,
+        /// Who asks, in a sandbox of several members; `None` where that is not known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
+    },
+    /// From the guest to the host: somebody connected to what a name stands for. Raw bytes follow
+    /// both ways.
+    Reach {
+        /// The name.
+        name: String,
+        /// The port.
+        port: u16,
+        /// Who connects, in a sandbox of several members; `None` where that is not known.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        uid: Option<u32>,
+    },
+    /// From the guest to the host: what programs sent that went nowhere. Answered with
+    /// [`Opened::Ok`], after which the stream is closed.
+    Strays {
+        /// What, at most [`crate::STRAYS_MAX`] of them.
+        strays: Vec<Stray>,
+        /// Packets beyond these.
+        more: u64,
     },
 }
 
@@ -160,6 +197,11 @@ pub enum Opened {
     },
     /// The answer to [`Open::Stats`].
     Stats(Stats),
+    /// The answer to [`Open::Name`]: it may be reached.
+    Name {
+        /// On these ports.
+        ports: Vec<u16>,
+    },
     /// Not agreed; the stream ends.
     Err(Refusal),
 }

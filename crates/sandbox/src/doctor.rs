@@ -9,7 +9,7 @@ use nix::unistd::geteuid;
 use serde::Serialize;
 
 use crate::{
-    oci::{KNOWN, Layout, find, landlock_version, version},
+    oci::{KNOWN, Layout, can_watch, find, landlock_version, version},
     provider::{DiskLimit, Isolation},
 };
 
@@ -51,6 +51,8 @@ pub struct Features {
     pub overlay: bool,
     /// Images can be mounted.
     pub loop_devices: bool,
+    /// Network devices can be made that are a program's (`/dev/net/tun`).
+    pub tun: bool,
     /// Hardware virtualisation is offered.
     pub kvm: bool,
 }
@@ -145,6 +147,7 @@ fn features(kernel: &str) -> Features {
                 .join("kernel/fs/overlayfs")
                 .exists(),
         loop_devices: Path::new("/dev/loop-control").exists(),
+        tun: can_watch(),
         kvm: Path::new("/dev/kvm").exists(),
     }
 }
@@ -251,6 +254,12 @@ fn advice(root: bool, features: &Features, missing: Option<&[&str]>, disk: &Disk
         advice.push(format!(
             "enable the control group controller {name}: without it sandboxes have no limits, or cannot be frozen"
         ));
+    }
+    if !features.tun {
+        advice.push(
+            "to have a record of what programs send elsewhere than by the ways out load the module tun, and let the server open /dev/net/tun"
+                .into(),
+        );
     }
     if find("runsc").is_none() {
         advice

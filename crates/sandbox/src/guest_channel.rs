@@ -28,9 +28,9 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 pub use archive::Packed;
 pub use embedded::{GUEST, GUEST_SHA256};
 pub use error::{LinkError, SpawnError};
-pub use incoming::Incoming;
+pub use incoming::{Arrival, Asker, Incoming};
 pub use process::{Output, Process, ProcessInput, ProcessOutput};
-pub use protocol::{ErrorCode, Exit, Hello, ProcessSpec, Refusal, Stats, User, WindowSize};
+pub use protocol::{ErrorCode, Exit, Hello, ProcessSpec, Refusal, Stats, Stray, User, WindowSize};
 pub use stream::GuestIo;
 
 use crate::GuestStream;
@@ -127,6 +127,13 @@ impl Guest {
             (stream, Opened::Listening { port }) => Ok(Listening { port, stream }),
             _ => Err(LinkError::UnexpectedAnswer),
         }
+    }
+
+    /// Opens the transparent way: names are answered inside, and connections to what they stand for
+    /// arrive at [`Incoming`]. It is open until what is given is dropped; see [`Open::Transparent`].
+    pub async fn transparent(&self) -> Result<Transparent, LinkError> {
+        let stream = self.link.open_ok(&Open::Transparent).await?;
+        Ok(Transparent { _stream: stream })
     }
 
     /// Makes a directory inside, with those on the way that are missing; see [`Open::MakeDir`].
@@ -243,6 +250,11 @@ impl std::fmt::Debug for Guest {
             .field("hello", &self.hello)
             .finish_non_exhaustive()
     }
+}
+
+/// The transparent way, open; dropping it closes it. Connections that came by it go on.
+pub struct Transparent {
+    _stream: stream::LinkStream,
 }
 
 /// A port that is listened on inside; dropping it stops the listening. Connections that were

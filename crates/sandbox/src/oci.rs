@@ -54,6 +54,7 @@ mod way;
 
 pub(crate) use cgroup::Layout;
 pub(crate) use helper::chain;
+pub(crate) use network::can_watch;
 pub use probe::ProbeError;
 pub(crate) use runtime::{KNOWN, find, version};
 pub use shown::shown;

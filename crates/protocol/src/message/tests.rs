@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Opened, ProcessSpec, Stats, User, WindowSize};
+use crate::{Opened, ProcessSpec, Stats, Stray, User, WindowSize};
 
 fn user() -> User {
     User {
@@ -63,8 +63,29 @@ fn opens() -> Vec<Open> {
             user: Some(user()),
         },
         Open::Stats,
+        Open::Transparent,
         Open::Accepted {
             tag: "model".into(),
+        },
+        Open::Name {
+            name: "a.example".into(),
+            kind: 1,
+            uid: None,
+        },
+        Open::Reach {
+            name: "a.example".into(),
+            port: 443,
+            uid: Some(2000),
+        },
+        Open::Strays {
+            strays: vec![Stray {
+                protocol: 17,
+                address: "2001:db8::1".parse().unwrap(),
+                port: 53,
+                uid: None,
+                count: 3,
+            }],
+            more: 1,
         },
     ]
 }

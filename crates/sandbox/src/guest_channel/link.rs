@@ -225,14 +225,12 @@ struct Driver {
     wished: mpsc::Receiver<Answer>,
     waiting: VecDeque<Answer>,
     lingered: mpsc::Receiver<stream::Lingering>,
-    accepted: mpsc::Sender<LinkStreamWithTag>,
+    accepted: mpsc::Sender<incoming::Waiting>,
     lingering: mpsc::Sender<stream::Lingering>,
     /// Handshakes of the guest's streams and streams that linger; no more than the multiplexer
     /// has streams.
     tasks: JoinSet<()>,
 }
-
-pub(super) type LinkStreamWithTag = (String, LinkStream);
 
 impl Driver {
     async fn run(mut self) {

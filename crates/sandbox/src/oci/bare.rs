@@ -4,7 +4,7 @@
 //! builds the rest around itself and becomes the guest:
 //!
 //! ```text
-//! helper ──new pid, ipc, uts, network, cgroup──▶ first process: mounts, loopback, limits
+//! helper ──new pid, ipc, uts, cgroup──▶ first process: mounts, limits
 //!    ◀──────────── "in a user namespace now" ───────┤
 //!    ├── maps the ids ───────── "go on" ───────────▶│ becomes the user, drops everything
 //!    ◀──────────── (end of the stream) ─────────────┴▶ the guest
@@ -37,7 +37,8 @@ use nix::{
         stat::{Mode, umask},
     },
     unistd::{
-        Gid, Uid, chdir, close, dup2, getegid, pivot_root, setgroups, setresgid, setresuid, setsid,
+        Gid, Uid, chdir, close, dup, dup2, getegid, pivot_root, setgroups, setresgid, setresuid,
+        setsid,
     },
 };
 use rustix::thread::{
@@ -49,7 +50,6 @@ use super::{
     HELPER_COMMAND,
     bundle::{self, IDS},
     helper::chain,
-    network::bring_up_loopback,
     request::{GUEST, Ids, Request, TOOLS},
     rlimits,
     stage::{OrStep, Stage, StageError, mount_new},
@@ -87,26 +87,27 @@ pub(super) fn make(request: &Request, stage: &Stage, path: &Path) -> Result<i32,
     let copy = stage.bundle.join("request.json");
     fs::write(&copy, serde_json::to_vec(request)?)?;
     let (mut ours, theirs) = UnixStream::pair()?;
-    let mut new = CloneFlags::CLONE_NEWPID
+    let new = CloneFlags::CLONE_NEWPID
         | CloneFlags::CLONE_NEWIPC
         | CloneFlags::CLONE_NEWUTS
         | CloneFlags::CLONE_NEWCGROUP;
-    if !matches!(request.ids, Ids::Own) {
-        new |= CloneFlags::CLONE_NEWNET;
-    }
     unshare(new).or_step(|| "make namespaces")?;
+    // What the guest finds as its standard output; the child's own is the stream to us.
+    let output = dup(1)?;
     let mut command = Command::new("/proc/self/exe");
     command
         .arg(HELPER_COMMAND)
         .arg(ROLE)
         .args([&copy, &stage.root])
+        .arg(output.to_string())
         .arg(path)
         // Naming a group, our own, keeps the library from a way of starting processes that kernels
         // before 6.0 refuse to whoever has a new time namespace for its children.
         .gid(getegid().as_raw())
         .stdout(Stdio::from(OwnedFd::from(theirs)));
     let child = command.spawn()?;
-    // It holds the other end.
+    // It holds the other ends.
+    close(output)?;
     drop(command);
     if let Ids::Range(base) = request.ids {
         let mut ready = [0];
@@ -144,7 +145,9 @@ fn map_ids(pid: u32, base: u32) -> io::Result<()> {
 
 /// The first process: becomes the guest, or says why it cannot.
 pub(super) fn inside(arguments: &[OsString]) -> ExitCode {
-    let mut helper = match close_strangers().and_then(|()| take_stream()) {
+    let output = arguments.get(2).and_then(|fd| fd.to_str()?.parse().ok());
+    let helper = close_strangers(output).and_then(|()| take_stream(output.unwrap_or(2)));
+    let mut helper = match helper {
         Ok(helper) => helper,
         Err(_) => return ExitCode::FAILURE,
     };
@@ -153,13 +156,13 @@ pub(super) fn inside(arguments: &[OsString]) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Closes whatever the server's own parent left open besides 0, 1 and 2. Nothing of ours is open
-/// yet.
-fn close_strangers() -> io::Result<()> {
+/// Closes whatever the server's own parent left open besides 0, 1, 2 and what the guest's output
+/// shall be. Nothing of ours is open yet.
+fn close_strangers(output: Option<i32>) -> io::Result<()> {
     let open: Vec<i32> = fs::read_dir("/proc/self/fd")?
         .flatten()
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(|descriptor| *descriptor > 2)
+        .filter(|descriptor| *descriptor > 2 && Some(*descriptor) != output)
         .collect();
     for descriptor in open {
         // The one that listed them is closed already.
@@ -168,16 +171,19 @@ fn close_strangers() -> io::Result<()> {
     Ok(())
 }
 
-/// Moves the stream to the helper to a descriptor that the guest does not inherit; what is printed
-/// from here on goes where errors go.
-fn take_stream() -> io::Result<UnixStream> {
+/// Moves the stream to the helper to a descriptor that the guest does not inherit, and puts the
+/// guest's output in its place.
+fn take_stream(output: i32) -> io::Result<UnixStream> {
     let stream: OwnedFd = io::stdout().as_fd().try_clone_to_owned()?;
-    dup2(2, 1)?;
+    dup2(output, 1)?;
+    if output > 2 {
+        close(output)?;
+    }
     Ok(stream.into())
 }
 
 fn become_guest(arguments: &[OsString], helper: &mut UnixStream) -> Result<Infallible, Failure> {
-    let [request, root, _] = arguments else {
+    let [request, root, ..] = arguments else {
         return Err("this is started by the helper".into());
     };
     let request: Request = serde_json::from_slice(&fs::read(request)?)?;
@@ -186,9 +192,6 @@ fn become_guest(arguments: &[OsString], helper: &mut UnixStream) -> Result<Infal
         .or_step(|| "volunteer for the lack of memory")?;
     build(&request, Path::new(root))?;
     rustix::system::sethostname(request.hostname.as_bytes()).or_step(|| "set the host's name")?;
-    if !matches!(request.ids, Ids::Own) {
-        bring_up_loopback().or_step(|| "bring up loopback")?;
-    }
     for limit in rlimits::of(&request) {
         setrlimit(limit.resource, limit.value, limit.value).or_step(|| limit.name)?;
     }

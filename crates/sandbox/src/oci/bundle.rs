@@ -176,7 +176,7 @@ fn kernel_mounts(members: bool) -> Vec<Value> {
 
 fn linux(request: &Request, with_limits: bool) -> Value {
     let mut linux = json!({
-        "namespaces": namespaces(request.ids),
+        "namespaces": namespaces(request),
         "maskedPaths": masked(request),
         "readonlyPaths": READ_ONLY,
     });
@@ -194,13 +194,15 @@ fn linux(request: &Request, with_limits: bool) -> Value {
     linux
 }
 
-fn namespaces(ids: Ids) -> Value {
+/// The helper has made the network before, and without being root the user namespace: the container
+/// is born in them.
+fn namespaces(request: &Request) -> Value {
     let mut kinds = vec!["pid", "ipc", "uts", "mount", "cgroup"];
-    match ids {
-        Ids::Range(_) => kinds.extend(["network", "user"]),
-        Ids::Shared => kinds.push("network"),
-        // The helper has made both before: the container is born in them.
-        Ids::Own => {}
+    if matches!(request.ids, Ids::Range(_)) {
+        kinds.push("user");
+    }
+    if request.maker.own_kernel() {
+        kinds.push("network");
     }
     kinds
         .into_iter()

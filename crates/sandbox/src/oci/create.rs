@@ -297,6 +297,7 @@ fn write_files(
         disk,
         ids,
         members: spec.members,
+        watched: shared.watched,
         cgroups,
         cgroups_path: shared.cgroups.as_ref().map(|groups| groups.path(id)),
         limits: Limits {

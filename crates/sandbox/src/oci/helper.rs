@@ -3,7 +3,8 @@
 //! It is single-threaded, because the embedded runtime forks and changes its working
 //! directory in-process. Its standard input is the guest's end of the link and its standard
 //! error the guest's log: the container inherits both. Its standard output carries the one
-//! line of answer and is never inherited.
+//! line of answer and is never inherited; in its place the container finds the device by which the
+//! guest sees what is sent elsewhere (`network.rs`), or the log again.
 
 use std::{
     error::Error,
@@ -12,7 +13,7 @@ use std::{
     fs::File,
     io::{self, Write},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::process::CommandExt,
     },
     path::Path,
@@ -30,10 +31,8 @@ use nix::{
 use serde_json::Value;
 
 use super::{
-    bare, bundle,
-    network::bring_up_loopback_of,
-    process,
-    request::{Answer, Ids, Made, Maker, Request},
+    bare, bundle, network, process,
+    request::{Answer, Made, Maker, Request},
     stage::{Stage, hide_cgroups, hide_unified},
 };
 
@@ -87,6 +86,10 @@ fn make(path: &Path) -> Result<Made, Failure> {
     let stage = Stage::build(&request)?;
     if !request.maker.own_kernel() {
         leave_clocks();
+        if let Some(nowhere) = network::make(&request)? {
+            // The one descriptor besides 0 and 2 that every runtime hands on.
+            dup2(nowhere.as_raw_fd(), 1)?;
+        }
     }
     let pid = match &request.maker {
         Maker::Embedded => embedded(&request, &stage)?,
@@ -123,9 +126,6 @@ fn embedded(request: &Request, stage: &Stage) -> Result<i32, Failure> {
         .pid()
         .ok_or("the runtime names no process")?
         .as_raw();
-    if !matches!(request.ids, Ids::Own) {
-        bring_up_loopback_of(pid)?;
-    }
     // Not `Container::start`, which reads back what we have just written.
     NotifySocket::new(stage.state.join(&request.id).join("notify.sock"))
         .notify_container_start()?;
@@ -154,7 +154,7 @@ fn program(request: &Request, stage: &Stage) -> Result<i32, Failure> {
         state,
         options,
         hide_unified: hide,
-        own_kernel,
+        ..
     } = &request.maker
     else {
         return Err("not a program of the host".into());
@@ -180,12 +180,7 @@ fn program(request: &Request, stage: &Stage) -> Result<i32, Failure> {
     if !status.success() {
         return Err(format!("{} ended with {status}", path.display()).into());
     }
-    let pid = fs::read_to_string(&pid_file)?.trim().parse()?;
-    if !own_kernel {
-        // Most runtimes have done it. Nobody talks to the guest before our answer.
-        bring_up_loopback_of(pid)?;
-    }
-    Ok(pid)
+    Ok(fs::read_to_string(&pid_file)?.trim().parse()?)
 }
 
 fn write_config(stage: &Stage, config: &Value) -> io::Result<()> {

@@ -1,97 +1,84 @@
-//! Brings up loopback in a container's network namespace: the only interface it ever has.
+//! A sandbox's network: a namespace with loopback, and a device that leads nowhere.
+//!
+//! The helper makes the namespace before the container, which is born in it. So it belongs to the
+//! host's user namespace (but for rootless sandboxes), and nobody inside can change it.
+//!
+//! ```text
+//!   127.0.0.0/8, ::1 ──▶ lo         all that there is
+//!   everything else  ──▶ `nowhere`  a TUN device that the guest holds: it reads what comes, notes
+//!                                   it and refuses it; nothing leaves
+//! ```
+//!
+//! Without `/dev/net/tun` there is no route for everything else, and the kernel refuses it by
+//! itself, unseen. A runtime with a kernel of its own brings its own loopback.
 
-use std::{fs::File, io, os::fd::AsRawFd};
-
-use nix::{
-    sched::{CloneFlags, setns},
-    sys::socket::{
-        AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, recv, sendto,
-        socket,
-    },
+use std::{
+    fs::{self, File},
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
 };
 
-/// `RTM_NEWLINK`: change a link.
-const NEW_LINK: u16 = 16;
-/// `NLM_F_REQUEST | NLM_F_ACK`.
-const REQUEST_WITH_ANSWER: u16 = 1 | 4;
-/// The index of `lo` in every network namespace: it is always made first.
-const LOOPBACK: i32 = 1;
-/// `IFF_UP`.
-const UP: u32 = 1;
-/// Length of `struct nlmsghdr` and of `struct ifinfomsg`.
-const LENGTH: u32 = 16 + 16;
+use nix::sched::{CloneFlags, unshare};
 
-/// Brings up `lo` in the network namespace of `pid`. The calling thread stays in it: only a
-/// helper at the end of its work may call this.
-pub(super) fn bring_up_loopback_of(pid: i32) -> io::Result<()> {
-    let namespace = File::open(format!("/proc/{pid}/ns/net"))?;
-    setns(&namespace, CloneFlags::CLONE_NEWNET)?;
-    bring_up_loopback()
+use super::{
+    request::{Ids, Request},
+    stage::{OrStep, StageError},
+    sys::tun,
+};
+
+mod route;
+
+use route::Route;
+
+/// Where TUN devices come from.
+const TUN: &str = "/dev/net/tun";
+
+/// The device's name inside.
+const NOWHERE: &str = "nowhere";
+
+/// Where packets to elsewhere come from: the addresses that stand for no host (RFC 7600, RFC 6666).
+/// They are loopback's, since programs that ask whether there is any network look for one that does
+/// not begin with 127, and the kernel wants one to send from.
+const FROM_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+const FROM_V6: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1);
+
+/// Programs of every user may listen on ports from here on: names are answered on 53, and taken
+/// connections for on the ports that are asked for.
+const FIRST_PORT: (&str, &str) = ("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+
+/// Whether packets that go nowhere can be seen on this host.
+pub(crate) fn can_watch() -> bool {
+    File::options().read(true).write(true).open(TUN).is_ok()
 }
 
-/// Brings up `lo` where we are.
-pub(super) fn bring_up_loopback() -> io::Result<()> {
-    let route = socket(
-        AddressFamily::Netlink,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::NetlinkRoute,
-    )?;
-    sendto(
-        route.as_raw_fd(),
-        &link_up(),
-        &NetlinkAddr::new(0, 0),
-        MsgFlags::empty(),
-    )?;
-    let mut answer = [0; 128];
-    let length = recv(route.as_raw_fd(), &mut answer, MsgFlags::empty())?;
-    outcome(&answer[..length])
-}
-
-/// The message that sets `IFF_UP` on loopback.
-fn link_up() -> Vec<u8> {
-    let mut message = Vec::with_capacity(32);
-    message.extend(LENGTH.to_ne_bytes());
-    message.extend(NEW_LINK.to_ne_bytes());
-    message.extend(REQUEST_WITH_ANSWER.to_ne_bytes());
-    message.extend(1_u32.to_ne_bytes()); // sequence number
-    message.extend(0_u32.to_ne_bytes()); // to the kernel
-    message.extend([0; 4]); // any family, any type
-    message.extend(LOOPBACK.to_ne_bytes());
-    message.extend(UP.to_ne_bytes()); // flags
-    message.extend(UP.to_ne_bytes()); // which flags to change
-    message
-}
-
-/// Reads the error code of an `NLMSG_ERROR`, which follows the 16 bytes of header.
-fn outcome(answer: &[u8]) -> io::Result<()> {
-    let code = answer
-        .get(16..20)
-        .and_then(|bytes| bytes.try_into().ok())
-        .map(i32::from_ne_bytes)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a netlink answer cut short"))?;
-    if code == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::from_raw_os_error(-code))
+/// Makes the network of a sandbox around this process, which must not be the host's any more but
+/// for its network; gives the end of `nowhere`, where there is to be one.
+pub(super) fn make(request: &Request) -> Result<Option<File>, StageError> {
+    // Without being root on the host it was made with the user namespace.
+    if !matches!(request.ids, Ids::Own) {
+        unshare(CloneFlags::CLONE_NEWNET).or_step(|| "make a network namespace")?;
     }
+    let mut route = Route::open().or_step(|| "ask for routes")?;
+    route.up(route::LOOPBACK).or_step(|| "bring up loopback")?;
+    fs::write(FIRST_PORT.0, FIRST_PORT.1).or_step(|| "open the low ports inside")?;
+    if !request.watched {
+        return Ok(None);
+    }
+    let tun = tun(Path::new(TUN), NOWHERE).or_step(|| "make a network device")?;
+    lead(&mut route, tun.index).or_step(|| "lead everything else nowhere")?;
+    Ok(Some(tun.file))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn message_is_as_long_as_it_says() {
-        assert_eq!(link_up().len(), LENGTH as usize);
+/// Leads whatever is not for this machine to the device.
+fn lead(route: &mut Route, nowhere: u32) -> io::Result<()> {
+    route.address(route::LOOPBACK, IpAddr::V4(FROM_V4))?;
+    route.up(nowhere)?;
+    route.default(nowhere, false)?;
+    // A kernel without IPv6 refuses it by itself.
+    if Path::new("/proc/sys/net/ipv6").exists() {
+        route.address(route::LOOPBACK, IpAddr::V6(FROM_V6))?;
+        route.default(nowhere, true)?;
     }
-
-    #[test]
-    fn error_code_of_the_kernel_is_told() {
-        let mut answer = [0; 36];
-        assert!(outcome(&answer).is_ok());
-        answer[16..20].copy_from_slice(&(-1_i32).to_ne_bytes());
-        assert_eq!(outcome(&answer).unwrap_err().raw_os_error(), Some(1));
-        assert!(outcome(&answer[..10]).is_err());
-    }
+    Ok(())
 }

@@ -17,7 +17,7 @@ use super::{
     bundle::IDS,
     cgroup::Cgroups,
     create::install_guest,
-    disk, names,
+    disk, names, network,
     request::{GUEST, Ids, Made, Request, TOOLS},
     rootfs,
     shared::{Identity, Shared, Table},
@@ -28,6 +28,9 @@ use crate::provider::{DiskLimit, Provider, ProviderError, Resources, Rootfs, San
 
 /// How long the guest of the trial may take to begin.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Where `/dev/net/tun` cannot be had.
+const UNWATCHED: &str = "what programs send elsewhere than by the ways out is refused without a record: /dev/net/tun cannot be opened (module tun)";
 
 /// Limits of the trial sandbox.
 const TRIAL: Resources = Resources {
@@ -195,6 +198,10 @@ fn prepare(config: &Config) -> Result<Shared, ProbeError> {
                 .into(),
         );
     }
+    let watched = network::can_watch();
+    if !watched {
+        lost.push(UNWATCHED.into());
+    }
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     Ok(Shared {
         table: Mutex::new(known_slots(&data_directory, config.uid_base)),
@@ -206,6 +213,7 @@ fn prepare(config: &Config) -> Result<Shared, ProbeError> {
         levels,
         identity,
         lost,
+        watched,
         cgroups,
         host_root,
         permits: Arc::new(Semaphore::new(processors)),

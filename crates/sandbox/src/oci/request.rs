@@ -30,6 +30,9 @@ pub(super) struct Request {
     /// Several sessions share it.
     #[serde(default)]
     pub members: bool,
+    /// What is sent to elsewhere shall be seen by the guest; see `network.rs`.
+    #[serde(default)]
+    pub watched: bool,
     /// The control groups to enter, for the embedded runtime.
     pub cgroups: Vec<PathBuf>,
     /// Where a runtime of the host shall make its control groups.

@@ -48,6 +48,8 @@ pub(super) struct Shared {
     pub levels: Levels,
     pub identity: Identity,
     pub lost: Vec<String>,
+    /// Whether guests see what is sent elsewhere than by the ways out.
+    pub watched: bool,
     /// None if this host lets us make no control groups.
     pub cgroups: Option<Cgroups>,
     /// The root that shows the host's programs.

@@ -18,7 +18,6 @@ use nix::{
 };
 
 use super::{
-    network::bring_up_loopback,
     request::{Bind, Disk, Ids, Maker, Request, TOOLS},
     sys::attach_loop,
 };
@@ -163,14 +162,12 @@ pub(super) fn hide_unified() {
 fn leave_host(ids: Ids) -> Result<()> {
     if matches!(ids, Ids::Own) {
         let (user, group) = (geteuid(), getegid());
-        // The network namespace too: without being root on the host, nobody may enter the
-        // container's own afterwards to bring up loopback.
+        // The network namespace too: it shall be this user namespace's, whose root we are.
         unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWNET)
             .or_step(|| "make a user namespace, which the kernel has to allow (sysctl user.max_user_namespaces)")?;
         fs::write("/proc/self/setgroups", "deny").or_step(|| "give up supplementary groups")?;
         fs::write("/proc/self/uid_map", format!("0 {user} 1")).or_step(|| "map the user id")?;
         fs::write("/proc/self/gid_map", format!("0 {group} 1")).or_step(|| "map the group id")?;
-        bring_up_loopback().or_step(|| "bring up loopback")?;
     } else {
         unshare(CloneFlags::CLONE_NEWNS).or_step(|| "make a mount namespace")?;
     }

@@ -1,7 +1,7 @@
-//! The kernel's loop devices, and which Landlock it has. The only unsafe code of this crate.
+//! The kernel's loop and TUN devices, and which Landlock it has. The only unsafe code of this crate.
 //!
-//! Safe code cannot do it: the loop interface is `ioctl` alone, and neither nix nor rustix wraps
-//! it or Landlock. What is here never keeps a pointer beyond one call.
+//! Safe code cannot do it: the interfaces of the devices are `ioctl` alone, and neither nix nor
+//! rustix wraps them or Landlock. What is here never keeps a pointer beyond one call.
 #![allow(unsafe_code)]
 
 use std::{
@@ -24,8 +24,38 @@ const AUTOCLEAR: u32 = 4;
 /// creates that can run at the same time.
 const ATTEMPTS: u32 = 64;
 
+/// `TUNSETIFF`: makes a device and joins this file to it.
+const SET_DEVICE: u64 = 0x4004_54CA;
+/// `SIOCGIFINDEX`: the number of a device, by its name.
+const GET_INDEX: u64 = 0x8933;
+/// `IFF_TUN | IFF_NO_PI`: packets of IP, with nothing before them.
+const PLAIN_PACKETS: u16 = 0x1001;
+
 nix::ioctl_none_bad!(loop_ctl_get_free, GET_FREE);
 nix::ioctl_write_ptr_bad!(loop_configure, CONFIGURE, LoopConfig);
+nix::ioctl_write_ptr_bad!(tun_set_device, SET_DEVICE, DeviceFlags);
+nix::ioctl_read_bad!(get_index, GET_INDEX, DeviceIndex);
+
+/// `struct ifreq` where it holds flags, and where it holds a number.
+#[repr(C)]
+struct DeviceFlags {
+    name: [u8; 16],
+    flags: u16,
+    rest: [u8; 22],
+}
+#[repr(C)]
+struct DeviceIndex {
+    name: [u8; 16],
+    index: u32,
+    rest: [u8; 20],
+}
+
+/// A TUN device, which goes with the last copy of its file.
+pub(super) struct Tun {
+    pub file: File,
+    /// Its number in its network namespace.
+    pub index: u32,
+}
 
 /// `struct loop_info64` of `linux/loop.h`.
 #[repr(C)]
@@ -92,6 +122,38 @@ pub(super) fn attach_loop(image: &Path) -> io::Result<(File, PathBuf)> {
     ))
 }
 
+/// Makes a TUN device called `name` in the network namespace of this thread.
+pub(super) fn tun(control: &Path, name: &str) -> io::Result<Tun> {
+    let file = OpenOptions::new().read(true).write(true).open(control)?;
+    let mut bytes = [0; 16];
+    // One byte is left for the end of the name.
+    let place = bytes.get_mut(..name.len().min(15)).expect("15 is below 16");
+    place.copy_from_slice(&name.as_bytes()[..name.len().min(15)]);
+    let wanted = DeviceFlags {
+        name: bytes,
+        flags: PLAIN_PACKETS,
+        rest: [0; 22],
+    };
+    // SAFETY: `wanted` lives across the call and has the size and layout of `struct ifreq` (repr(C),
+    // checked by a test); the kernel copies it in, and the file is open.
+    unsafe { tun_set_device(file.as_raw_fd(), &wanted) }?;
+    let socket = nix::sys::socket::socket(
+        nix::sys::socket::AddressFamily::Unix,
+        nix::sys::socket::SockType::Datagram,
+        nix::sys::socket::SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    let mut found = DeviceIndex {
+        name: bytes,
+        index: 0,
+        rest: [0; 20],
+    };
+    // SAFETY: as above; the kernel writes back no more than the structure's size.
+    unsafe { get_index(socket.as_raw_fd(), &mut found) }?;
+    let index = found.index;
+    Ok(Tun { file, index })
+}
+
 impl LoopConfig {
     fn of(backing: &File) -> io::Result<Self> {
         let fd = u32::try_from(backing.as_raw_fd()).map_err(io::Error::other)?;
@@ -127,5 +189,7 @@ mod tests {
     fn structures_have_the_kernels_sizes() {
         assert_eq!(size_of::<LoopInfo>(), 232);
         assert_eq!(size_of::<LoopConfig>(), 304);
+        assert_eq!(size_of::<DeviceFlags>(), 40);
+        assert_eq!(size_of::<DeviceIndex>(), 40);
     }
 }

@@ -9,9 +9,10 @@ use super::{
 use crate::provider::{Isolation, Levels};
 
 /// What a kernel in user space costs: to the host a sandbox is one program.
-const OWN_KERNEL: [&str; 2] = [
+const OWN_KERNEL: [&str; 3] = [
     "a sandbox that uses up its memory or its processes ends as a whole",
     "the limit of processes counts the threads of the sandbox's kernel, too",
+    "what programs send elsewhere than by the ways out is refused without a record",
 ];
 
 /// How sandboxes of one level are made.

@@ -3,7 +3,7 @@
 //! told), and neither its neighbour nor the host may have noticed.
 //!
 //! The attempts are data, to add one is a few lines: `calls.toml` (system calls by number),
-//! `attempts.toml` (scripts), `bombs.toml` (what uses things up). Links in images and archives need
+//! `attempts.toml` (scripts), `bombs.toml` (what uses things up), `network.toml` (ways out). Links in images and archives need
 //! code and stand in `files.rs`.
 
 #[path = "escapes/bombs.rs"]
@@ -16,6 +16,8 @@ mod files;
 mod host;
 #[path = "escapes/introspection.rs"]
 mod introspection;
+#[path = "escapes/network.rs"]
+mod network;
 
 use std::collections::BTreeMap;
 
