@@ -22,7 +22,8 @@ pub struct AuditRecord {
     pub host: Option<String>,
     /// Its port.
     pub port: Option<u16>,
-    /// The method of HTTP; `CONNECT` for a tunnel that was not looked into.
+    /// The method of HTTP; `CONNECT` for a tunnel that was not looked into, `DNS` for a name that was
+    /// asked for, the protocol for what was sent elsewhere than by the ways out.
     pub method: Option<String>,
     /// The path without its query, where it was seen; 1,024 characters of it.
     pub path: Option<String>,
@@ -38,8 +39,11 @@ pub struct AuditRecord {
     pub bytes_out: u64,
     /// The credential that was put in.
     pub credential_id: Option<String>,
-    /// What ended it early: `policy-changed`, `limits.bytes_in`, `broken-off`, …
+    /// What ended it early: `policy-changed`, `limits.bytes_in`, `broken-off`, …; `goes-on` when it did
+    /// not end, and more records of it follow.
     pub ended_early: Option<String>,
+    /// How many attempts the record stands for, where they are recorded together.
+    pub attempts: Option<u64>,
     /// With the verdict `lost`: how many decisions could not be recorded.
     pub lost: Option<u64>,
 }

@@ -1,11 +1,58 @@
 //! Answers that egress gives itself, in the API's error shape, so that clients
 //! treat them like the API's own.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use serde_json::json;
+
+/// The body of an answer to the sandbox.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "one per answer, moved a few times"
+)]
+pub(crate) enum Reply<B> {
+    /// Said by egress itself.
+    Ours(Full<Bytes>),
+    /// Said by whoever was asked.
+    Theirs(B),
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Reply<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        match self.get_mut() {
+            Self::Ours(body) => Pin::new(body)
+                .poll_frame(cx)
+                .map_err(|never| match never {}),
+            Self::Theirs(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Ours(body) => body.is_end_stream(),
+            Self::Theirs(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Ours(body) => body.size_hint(),
+            Self::Theirs(body) => body.size_hint(),
+        }
+    }
+}
 
 /// An error that did not come from upstream.
 #[derive(Debug, Clone)]

@@ -1,20 +1,28 @@
 //! The record of one decision, from its making to the end of what was decided about.
 //!
-//! There is exactly one record for each request, tunnel and refusal, however it ends: the last of those
-//! who hold an [`Entry`] hands it over. It says who, where to, by which rule and how much, and never
-//! holds a header, a query or a body.
+//! There is one record for each request, tunnel and refusal, however it ends: the last of those who hold
+//! an [`Entry`] hands it over. What carries bytes for longer has one for each minute, with the bytes of
+//! that minute, so that no more than this is lost with the process. A record says who, where to, by
+//! which rule and how much, and never holds a header, a query or a body.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
+use tokio::time::Instant;
 use tracing::info;
 
 use crate::answer::Refusal;
 use crate::policy::Target;
 use crate::usage::ClientId;
 use crate::windows::{Audit, Owner, Standing};
+
+/// How long what is under way goes on without a record: what is lost with the process at most.
+const PIECE: Duration = Duration::from_secs(60);
+
+/// What a record says of whatever goes on after it.
+const GOES_ON: &str = "goes-on";
 
 /// Characters of a path that a record holds; the rest is cut off.
 const LONGEST_PATH: usize = 1024;
@@ -50,15 +58,19 @@ pub struct Record {
     pub bytes_out: u64,
     /// The credential that was put in.
     pub credential: Option<String>,
-    /// What ended it early, in a word; `None` when it came to its own end.
+    /// What ended it early, in a word; `None` when it came to its own end. `goes-on` when it has not
+    /// ended: more records of it follow.
     pub cut: Option<&'static str>,
+    /// How many attempts it stands for, where they are recorded together.
+    pub attempts: Option<u64>,
 }
 
 /// A record that is being made. All who have a part in a request share it.
 pub(crate) struct Entry {
     sink: Arc<dyn Audit>,
     standing: Option<Standing>,
-    began: Instant,
+    /// What is not recorded yet began here.
+    began: Mutex<Instant>,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
     record: Mutex<Record>,
@@ -82,7 +94,7 @@ impl Entry {
         Self {
             sink,
             standing,
-            began: Instant::now(),
+            began: Mutex::new(Instant::now()),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
             record: Mutex::new(Record {
@@ -102,6 +114,7 @@ impl Entry {
                 bytes_out: 0,
                 credential: None,
                 cut: None,
+                attempts: None,
             }),
         }
     }
@@ -197,10 +210,36 @@ impl Entry {
     }
 
     fn check(&self) -> Result<(), Spent> {
+        self.piece();
         let spent = self.standing.as_ref().and_then(Standing::spent);
         let Some(spent) = spent else { return Ok(()) };
         self.cut(spent.0);
         Err(spent)
+    }
+
+    /// Records what went so far, once in a while.
+    fn piece(&self) {
+        let mut began = self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        if began.elapsed() < PIECE {
+            return;
+        }
+        let mut record = self.lock();
+        let mut piece = self.taken(&record, began.elapsed());
+        piece.cut = Some(GOES_ON);
+        *began = Instant::now();
+        record.at += piece.latency;
+        drop(record);
+        self.sink.record(piece);
+    }
+
+    /// The record with what went since the last one.
+    fn taken(&self, record: &Record, latency: Duration) -> Record {
+        Record {
+            latency,
+            bytes_in: self.bytes_in.swap(0, Ordering::Relaxed),
+            bytes_out: self.bytes_out.swap(0, Ordering::Relaxed),
+            ..record.clone()
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {
@@ -210,13 +249,59 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let mut record = self.lock().clone();
+        let record = self.lock();
         if record.rule.is_empty() {
             return;
         }
-        record.latency = self.began.elapsed();
-        record.bytes_in = self.bytes_in.load(Ordering::Relaxed);
-        record.bytes_out = self.bytes_out.load(Ordering::Relaxed);
-        self.sink.record(record);
+        let began = *self.began.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.taken(&record, began.elapsed());
+        drop(record);
+        self.sink.record(last);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Default)]
+    struct Kept(Mutex<Vec<Record>>);
+
+    impl Audit for Kept {
+        fn record(&self, record: Record) {
+            self.0.lock().unwrap().push(record);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_than_a_minute_of_what_is_under_way_is_without_a_record() {
+        let kept = Arc::new(Kept::default());
+        let client = ClientId("s1".into());
+        let entry = Entry::new(kept.clone(), client, None, SystemTime::UNIX_EPOCH);
+        entry.allowed("rules.0".to_owned());
+        for _ in 0..200 {
+            entry.came_in(10).unwrap();
+            entry.went_out(1).unwrap();
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        let after = |count: usize| {
+            let kept = kept.0.lock().unwrap();
+            assert_eq!(kept.len(), count);
+            let sum = |of: fn(&Record) -> u64| kept.iter().map(of).sum::<u64>();
+            (
+                sum(|record| record.bytes_in),
+                sum(|record| record.bytes_out),
+            )
+        };
+        let (came, went) = after(3);
+        assert!(came >= 2000 - 10 * 60 && went >= 200 - 60, "{came} {went}");
+        drop(entry);
+        assert_eq!(after(4), (2000, 200));
+        let kept = kept.0.lock().unwrap();
+        let cuts: Vec<_> = kept.iter().map(|record| record.cut).collect();
+        assert_eq!(cuts, [Some(GOES_ON), Some(GOES_ON), Some(GOES_ON), None]);
+        let end = kept[3].at + kept[3].latency;
+        assert_eq!(end, SystemTime::UNIX_EPOCH + Duration::from_secs(200));
+        assert!(kept.iter().all(|record| record.rule == "rules.0"));
     }
 }

@@ -5,10 +5,13 @@
 //! name stands for ([`decide_address`]). Only an address that was asked about is dialled. What a path
 //! means is settled before: see [`crate::path`].
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::address::{Private, private_range};
-use crate::policy::{HostPort, Networking, Operator, Policy, REGISTRIES, Target, WEB_PORTS};
+use crate::policy::{
+    HostPattern, HostPort, Networking, Operator, Policy, REGISTRIES, Target, WEB_PORTS,
+};
 
 /// The answer, with the name of the rule that gave it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +59,45 @@ pub(crate) fn reach(policy: &Policy, operator: &Operator, target: &Target) -> Re
         Verdict::Allow { .. } if apart => Reach::Requests,
         Verdict::Deny { .. } if some => Reach::Requests,
         whole => Reach::Whole(whole),
+    }
+}
+
+/// The ports on which a name may be reached, at least by some requests; without any, the rule that
+/// refuses it on the usual one.
+pub(crate) fn ports(
+    policy: &Policy,
+    operator: &Operator,
+    name: &Target,
+) -> Result<Vec<u16>, String> {
+    let rules = policy.rules.iter().flat_map(|rule| rule.ports.clone());
+    let exact = policy.mcp_hosts.iter().chain(&operator.private_hosts);
+    let exact = exact.filter(|host| host.host == name.host);
+    let mut patterns: Vec<&HostPattern> = operator.package_hosts.iter().collect();
+    if let Networking::Limited { allowed_hosts, .. } = &policy.networking {
+        patterns.extend(allowed_hosts);
+    }
+    let patterns = patterns.into_iter().filter(|host| host.covers_name(name));
+    let candidates: BTreeSet<u16> = WEB_PORTS
+        .into_iter()
+        .chain(rules)
+        .chain(exact.map(|host| host.port))
+        .chain(patterns.flat_map(HostPattern::ports))
+        .collect();
+    let on = |port| Target {
+        port,
+        ..name.clone()
+    };
+    let is_open = |port: &u16| {
+        let reach = reach(policy, operator, &on(*port));
+        !matches!(reach, Reach::Whole(Verdict::Deny { .. }))
+    };
+    let open: Vec<u16> = candidates.into_iter().filter(is_open).collect();
+    if !open.is_empty() {
+        return Ok(open);
+    }
+    match reach(policy, operator, &on(WEB_PORTS[1])) {
+        Reach::Whole(Verdict::Deny { rule, .. }) => Err(rule),
+        _ => Ok(open),
     }
 }
 

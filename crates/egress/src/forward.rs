@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-pub(crate) use self::body::{Answer, Outgoing, Passing};
+pub(crate) use self::body::{Outgoing, Passing};
 pub(crate) use self::call::{Call, Sold};
 use crate::answer::Refusal;
 use crate::config::{Config, ConfigError};

@@ -8,7 +8,8 @@
 //! - [`Egress::serve_model`]: HTTP/1.1 to the model API. The real key is put in
 //!   here, the answer is streamed back untouched, and its tokens are counted.
 //! - [`Egress::serve_proxy`]: an HTTP proxy (`CONNECT` and absolute-form `http`)
-//!   to whatever the [`Policy`] of the client allows. What may be asked there at all
+//!   to whatever the [`Policy`] of the client allows; and [`Egress::serve_name`], the
+//!   same for programs that know no proxy. What may be asked there at all
 //!   is tunnelled unread; where it depends on the request, TLS ends here, with a
 //!   certificate of the sandbox's own [`Authority`].
 //!
@@ -23,6 +24,7 @@ mod model;
 mod proxy;
 
 mod answer;
+mod attempts;
 mod audit;
 mod decide;
 mod forward;
@@ -50,6 +52,7 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub use crate::attempts::Stray;
 pub use crate::audit::Record;
 pub use crate::config::{Config, ConfigError, KeyHeader};
 pub use crate::decide::{Verdict, decide};
@@ -116,7 +119,59 @@ impl Egress {
             client,
             authority,
         };
-        proxy::serve(visit, io).await;
+        proxy::serve(visit, None, io).await;
+    }
+
+    /// Serves one connection that a program of `client` made to a name, by itself, as if it had asked
+    /// its proxy for it. Dropping the future cuts both sides. An address is no name and is refused.
+    pub async fn serve_name<I>(
+        &self,
+        client: ClientId,
+        authority: Arc<Authority>,
+        name: &str,
+        port: u16,
+        io: I,
+    ) where
+        I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let target = Target::new(name, port)
+            .ok()
+            .filter(|name| name.ip.is_none());
+        let Some(target) = target else {
+            return;
+        };
+        let way = Arc::clone(&self.proxy);
+        let visit = proxy::Visit {
+            way,
+            client,
+            authority,
+        };
+        proxy::serve(visit, Some(target), io).await;
+    }
+
+    /// A program of `client` asks for a record of a name, of this type: the ports on which the name may
+    /// be reached, or `None`. Nobody is asked what it stands for before it is connected to, so asking
+    /// tells nobody anything. What is refused is recorded; see [`Egress::keep_attempts`].
+    #[must_use]
+    pub fn name(&self, client: &ClientId, name: &str, kind: u16) -> Option<Vec<u16>> {
+        self.proxy.name(client, name, kind)
+    }
+
+    /// Programs of `client` sent this elsewhere than by the ways out, and it was refused: it is
+    /// recorded. `more` packets went elsewhere still.
+    pub fn strays(&self, client: &ClientId, strays: &[Stray], more: u64) {
+        self.proxy.strays(client, strays, more);
+    }
+
+    /// Records what was refused without a connection, some seconds after it was. Never ends by itself;
+    /// without it such records are made when the last clone is dropped.
+    pub async fn keep_attempts(&self) {
+        self.proxy.attempts.keep().await;
+    }
+
+    /// Records now what [`Egress::keep_attempts`] would record later.
+    pub fn flush_attempts(&self) {
+        self.proxy.attempts.flush();
     }
 
     /// Whom programs in a sandbox shall trust, in PEM: whom this machine and the

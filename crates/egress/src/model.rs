@@ -29,9 +29,9 @@ use tracing::{debug, info};
 
 use self::request::{Asked, MAX_HELD_KIB, hold};
 use self::route::Route;
-use crate::answer::Refusal;
+use crate::answer::{Refusal, Reply};
 use crate::config::{Config, ConfigError, KeyHeader};
-use crate::forward::{Answer, Call, Outgoing, Passing, Sold, Upstream};
+use crate::forward::{Call, Outgoing, Passing, Sold, Upstream};
 use crate::idle::Activity;
 use crate::inject;
 use crate::pace::Pace;
@@ -150,7 +150,7 @@ async fn answer(
     client: ClientId,
     places: Places,
     request: Request<Incoming>,
-) -> Response<Answer> {
+) -> Response<Reply<Passing>> {
     let path = request.uri().path().to_owned();
     let forwarded = match Route::of(request.method(), &path) {
         Ok(route) => forward(way, &client, &places, route, request).await,
@@ -160,13 +160,13 @@ async fn answer(
 }
 
 /// The answer that egress gives itself, and its line in the log.
-fn refused(client: &ClientId, path: &str, refusal: &Refusal) -> Response<Answer> {
+fn refused(client: &ClientId, path: &str, refusal: &Refusal) -> Response<Reply<Passing>> {
     let shown: String = path.chars().take(200).collect();
     info!(
         client.id = %client, path = shown, rule = refusal.cause, verdict = "refused",
         "refused a model request of {client}: {}", refusal.cause
     );
-    refusal.response().map(Answer::Ours)
+    refusal.response().map(Reply::Ours)
 }
 
 /// Sends a request that has a route and hands back the head of the answer.
@@ -176,7 +176,7 @@ async fn forward(
     places: &Places,
     route: Route,
     request: Request<Incoming>,
-) -> Result<Response<Answer>, Refusal> {
+) -> Result<Response<Reply<Passing>>, Refusal> {
     let payer = way.usage.payer(client);
     let (Some(_), Some(payer)) = (way.policies.of(client), payer) else {
         return Err(unknown_client());
@@ -283,7 +283,7 @@ fn passing(
     response: Response<Incoming>,
     mut call: Option<Call>,
     place: OwnedSemaphorePermit,
-) -> Response<Answer> {
+) -> Response<Reply<Passing>> {
     let (mut parts, body) = response.into_parts();
     if let Some(call) = &mut call {
         call.answered(parts.status, &parts.headers);
@@ -292,7 +292,7 @@ fn passing(
     // Extensions of the upstream connection are not the client's.
     parts.extensions.clear();
     let body = Passing::new(body, call, way.upstream.idle_timeout(), place);
-    Response::from_parts(parts, Answer::Theirs(body))
+    Response::from_parts(parts, Reply::Theirs(body))
 }
 
 fn unknown_client() -> Refusal {

@@ -142,6 +142,11 @@ impl HostPattern {
         port && self.covers_name(target)
     }
 
+    /// The ports it means.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        self.port.map_or(WEB_PORTS.to_vec(), |port| vec![port])
+    }
+
     /// Whether the pattern covers the target's name, whatever its port.
     pub(crate) fn covers_name(&self, target: &Target) -> bool {
         if !self.wildcard {

@@ -1,6 +1,7 @@
 //! The proxy way: an HTTP proxy that a sandbox reaches on its loopback.
 //!
-//! It takes `CONNECT host:port` and absolute-form `http://` requests. Where they may go is decided by
+//! It takes `CONNECT host:port` and absolute-form `http://` requests, and connections that programs which
+//! know no proxy made to a name. Where they may go is decided by
 //! [`decide`](mod@crate::decide): by host and port, by method and path where a rule of the environment
 //! names one, and for each address the name stands for. The address that was decided about is the one
 //! that is dialled, for every connection anew.
@@ -39,8 +40,10 @@ use tokio::time::timeout;
 use tracing::debug;
 
 use crate::answer::Refusal;
+use crate::attempts::{Attempts, Stray};
 use crate::audit::Entry;
 use crate::config::{Config, ConfigError};
+use crate::decide::ports;
 use crate::head;
 use crate::idle::{Activity, Watched};
 use crate::policy::{Operator, Policy, Target};
@@ -59,6 +62,7 @@ pub(crate) struct ProxyWay {
     clock: fn() -> SystemTime,
     operator: Operator,
     pub(crate) trust: Trust,
+    pub(crate) attempts: Attempts,
     connect_timeout: Duration,
     idle_timeout: Duration,
 }
@@ -80,9 +84,49 @@ impl ProxyWay {
             clock: windows.clock,
             operator: config.operator.clone(),
             trust: Trust::new(&config.authorities)?,
+            attempts: Attempts::new(Arc::clone(&windows.audit), windows.clock),
             connect_timeout: config.connect_timeout,
             idle_timeout: config.proxy_idle_timeout,
         })
+    }
+}
+
+/// The type of a record of DNS that holds an address.
+const ADDRESS: u16 = 1;
+
+impl ProxyWay {
+    /// The ports on which a client may reach a name; `None` when it may not.
+    pub(crate) fn name(&self, client: &ClientId, name: &str, kind: u16) -> Option<Vec<u16>> {
+        let standing = self.policies.of(client)?;
+        let refuse = |rule: &str| self.attempts.name(client, &standing, name, rule);
+        if !self.attempts.may_ask(client, &standing) {
+            refuse("dns-rate");
+            return None;
+        }
+        if kind != ADDRESS {
+            refuse("dns-type");
+            return None;
+        }
+        // The port is of no meaning yet; an address is no name.
+        let target = Target::new(name, 443).ok().filter(|name| name.ip.is_none());
+        let Some(target) = target else {
+            refuse("dns-name");
+            return None;
+        };
+        match ports(&standing.now(), &self.operator, &target) {
+            Ok(ports) => Some(ports),
+            Err(rule) => {
+                refuse(&rule);
+                None
+            }
+        }
+    }
+
+    /// Programs of a client sent what was refused.
+    pub(crate) fn strays(&self, client: &ClientId, strays: &[Stray], more: u64) {
+        if let Some(standing) = self.policies.of(client) {
+            self.attempts.strays(client, &standing, strays, more);
+        }
     }
 }
 
@@ -99,17 +143,33 @@ impl Visit {
     }
 }
 
-/// Serves one connection until its end.
-pub(crate) async fn serve<I>(visit: Visit, io: I)
+/// Serves one connection until its end. With a target it came for that, without a word of a proxy's.
+pub(crate) async fn serve<I>(visit: Visit, target: Option<Target>, io: I)
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let activity = Activity::new();
     let io = Watched::new(io, activity.clone());
     let idle = visit.way.idle_timeout;
+    let served = async {
+        match target {
+            None => begin(visit, io).await,
+            Some(target) => transparent(visit, target, io).await,
+        }
+    };
     tokio::select! {
-        () = Box::pin(begin(visit, io)) => {}
+        () = Box::pin(served) => {}
         () = activity.silent_for(idle) => debug!("a proxy connection was idle for too long"),
+    }
+}
+
+async fn transparent<I>(visit: Visit, target: Target, io: I)
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    // Without a policy nobody asked: its end is the answer.
+    if let Some(standing) = visit.way.policies.of(&visit.client) {
+        tunnel::transparent(visit, standing, target, io).await;
     }
 }
 

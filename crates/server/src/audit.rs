@@ -8,8 +8,9 @@
 //!
 //! Deciding never waits for this. While the store cannot keep records (a full disk), the task tries
 //! again every second and the queue fills; what does not fit any more is counted for each session, and
-//! the count is kept as a record in its place as soon as something can be. What egress has not ended
-//! when the process is killed has no record.
+//! the count is kept as a record in its place as soon as something can be. When the process is killed,
+//! what is in the queue is lost (a commit takes milliseconds), and of what is under way the last minute:
+//! egress makes a record of it each minute.
 
 mod lines;
 
@@ -135,7 +136,7 @@ impl Lost {
                 bytes_out: 0,
                 credential_id: None,
                 cut: None,
-                lost: Some(count),
+                count: Some(count),
             }
         };
         lost.into_iter().map(row).collect()
@@ -226,13 +227,16 @@ fn row(record: Record, owner: &Owner, now: DateTime<Utc>) -> AuditRow {
         bytes_out: record.bytes_out,
         credential_id: record.credential,
         cut: record.cut.map(str::to_owned),
-        lost: None,
+        count: record.attempts,
     }
 }
 
 /// A record as clients see it.
 #[must_use]
 pub fn view(row: &AuditRow) -> AuditRecord {
+    // What an older or newer server wrote is at least no permission.
+    let verdict = Verdict::of(&row.verdict).unwrap_or(Verdict::Deny);
+    let is_lost = verdict == Verdict::Lost;
     AuditRecord {
         id: format!("audit_{}", row.number),
         kind: AuditTag::Value,
@@ -243,15 +247,15 @@ pub fn view(row: &AuditRow) -> AuditRecord {
         port: row.port,
         method: row.method.clone(),
         path: row.path.clone(),
-        // What an older or newer server wrote is at least no permission.
-        verdict: Verdict::of(&row.verdict).unwrap_or(Verdict::Deny),
+        verdict,
         rule: row.rule.clone(),
         status: row.status,
         bytes_in: row.bytes_in,
         bytes_out: row.bytes_out,
         credential_id: row.credential_id.clone(),
         ended_early: row.cut.clone(),
-        lost: row.lost,
+        attempts: row.count.filter(|_| !is_lost),
+        lost: row.count.filter(|_| is_lost),
     }
 }
 

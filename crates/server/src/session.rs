@@ -246,6 +246,8 @@ impl Sessions {
         }
         let filler = fleet::fill(Arc::downgrade(&self.0.fleet), self.0.shutdown.clone());
         self.0.tasks.spawn(filler);
+        let attempts = fleet::keep_attempts(&self.0.fleet, self.0.shutdown.clone());
+        self.0.tasks.spawn(attempts);
         let sessions = self.clone();
         self.0.tasks.spawn(async move {
             let inner = &sessions.0;
@@ -344,6 +346,7 @@ impl Sessions {
         self.0.tasks.close();
         self.0.tasks.wait().await;
         self.0.ledger.flush().await;
+        self.0.fleet.flush_attempts();
         self.0.auditor.flush().await;
     }
 

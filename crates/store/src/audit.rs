@@ -46,8 +46,9 @@ pub struct AuditRow {
     pub credential_id: Option<String>,
     /// What ended it early.
     pub cut: Option<String>,
-    /// How many decisions this row stands for that could not be kept; `None` on every other row.
-    pub lost: Option<u64>,
+    /// How many decisions this row stands for, where it is not one: attempts that are kept together,
+    /// or decisions that could not be kept.
+    pub count: Option<u64>,
 }
 
 /// What [`Audits::list`] shows.
@@ -106,7 +107,7 @@ impl Audits<'_> {
                         row.bytes_out,
                         row.credential_id,
                         row.cut,
-                        row.lost,
+                        row.count,
                     ])?;
                     row.number = connection.last_insert_rowid();
                 }
@@ -197,6 +198,6 @@ fn parse(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
         bytes_out: row.get(14)?,
         credential_id: row.get(15)?,
         cut: row.get(16)?,
-        lost: row.get(17)?,
+        count: row.get(17)?,
     })
 }

@@ -215,3 +215,65 @@ fn private_networks_open_when_environment_and_operator_agree_and_the_host_itself
         assert_eq!(matches!(verdict, Verdict::Allow { .. }), expected, "{ip}");
     }
 }
+
+#[test]
+fn a_name_has_the_ports_on_which_anything_of_it_may_be_reached() {
+    let ssh = |policy: Policy| {
+        let rule = Rule {
+            allow: true,
+            host: Some("git.example".parse().unwrap()),
+            ports: vec![22, 9418],
+            methods: Vec::new(),
+            path: None,
+        };
+        let rules = vec![rule];
+        Policy { rules, ..policy }
+    };
+    for (policy, name, expected) in [
+        (
+            policy(Networking::Unrestricted),
+            "a.example",
+            Ok(vec![80, 443]),
+        ),
+        (
+            policy(Networking::Unrestricted),
+            "mcp.example.net",
+            Ok(vec![80, 443, 8443]),
+        ),
+        (
+            policy(Networking::Unrestricted),
+            "git.corp",
+            Ok(vec![80, 443, 3000]),
+        ),
+        (
+            limited(&["a.example:8080"], true),
+            "a.example",
+            Ok(vec![8080]),
+        ),
+        (
+            limited(&["*.a.example"], true),
+            "b.a.example",
+            Ok(vec![80, 443]),
+        ),
+        (
+            limited(&["*.a.example"], true),
+            "a.example",
+            Err("allowed-hosts".to_owned()),
+        ),
+        (limited(&[], true), "mcp.example.net", Ok(vec![8443])),
+        (
+            limited(&[], false),
+            "mcp.example.net",
+            Err("allowed-hosts".to_owned()),
+        ),
+        (ssh(limited(&[], false)), "git.example", Ok(vec![22, 9418])),
+        (
+            ssh(limited(&[], false)),
+            "a.example",
+            Err("allowed-hosts".to_owned()),
+        ),
+    ] {
+        let target = Target::new(name, 443).unwrap();
+        assert_eq!(ports(&policy, &operator(), &target), expected, "{name}");
+    }
+}

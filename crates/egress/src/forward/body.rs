@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep_until};
@@ -61,15 +60,6 @@ impl Body for Outgoing {
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.left.len() as u64)
     }
-}
-
-/// The body of an answer to the sandbox.
-#[allow(clippy::large_enum_variant, reason = "one per call, moved a few times")]
-pub(crate) enum Answer {
-    /// Said by egress itself.
-    Ours(Full<Bytes>),
-    /// Said by the model API.
-    Theirs(Passing),
 }
 
 /// An answer of the model API as it passes. It holds the call's place in the
@@ -149,8 +139,16 @@ impl Passing {
             self.timer.as_mut().reset(deadline);
         }
     }
+}
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+impl Body for Passing {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         if let Some(cut) = self.due.take() {
             return Poll::Ready(Some(Err(cut)));
         }
@@ -182,35 +180,12 @@ impl Passing {
             }
         }
     }
-}
-
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = Cut;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        match self.get_mut() {
-            Self::Ours(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map_err(|never| match never {}),
-            Self::Theirs(passing) => passing.poll(cx),
-        }
-    }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Ours(body) => body.is_end_stream(),
-            Self::Theirs(passing) => passing.inner.is_end_stream(),
-        }
+        self.inner.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Ours(body) => body.size_hint(),
-            Self::Theirs(passing) => passing.inner.size_hint(),
-        }
+        self.inner.size_hint()
     }
 }

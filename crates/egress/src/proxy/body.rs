@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -29,7 +28,12 @@ pub(super) struct Counted {
     entry: Arc<Entry>,
     way: Way,
     whole: bool,
+    /// Resolves when what was asked is not allowed any more.
+    revoked: Option<Revoked>,
 }
+
+/// Resolves when what was asked is not allowed any more.
+pub(super) type Revoked = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Why a body ends early.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +44,9 @@ pub(super) enum Cut {
     /// Whoever sent it broke off.
     #[error("the body broke off")]
     Broken(#[from] hyper::Error),
+    /// The policy changed.
+    #[error("what was asked is not allowed any more")]
+    Revoked,
 }
 
 impl Counted {
@@ -50,7 +57,14 @@ impl Counted {
             entry,
             way,
             whole,
+            revoked: None,
         }
+    }
+
+    /// Ends early when this resolves.
+    pub(super) fn until(mut self, revoked: Revoked) -> Self {
+        self.revoked = Some(revoked);
+        self
     }
 }
 
@@ -62,6 +76,13 @@ impl Body for Counted {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        if let Some(revoked) = &mut self.revoked
+            && revoked.as_mut().poll(cx).is_ready()
+        {
+            self.revoked = None;
+            self.entry.cut("policy-changed");
+            return Poll::Ready(Some(Err(Cut::Revoked)));
+        }
         let Some(frame) = ready!(Pin::new(&mut self.inner).poll_frame(cx)) else {
             self.whole = true;
             return Poll::Ready(None);
@@ -91,45 +112,6 @@ impl Drop for Counted {
     fn drop(&mut self) {
         if !self.whole && self.way == Way::In {
             self.entry.cut("broken-off");
-        }
-    }
-}
-
-/// The body of an answer to the sandbox.
-pub(super) enum Reply {
-    /// Said by egress itself.
-    Ours(Full<Bytes>),
-    /// Said by the host.
-    Theirs(Counted),
-}
-
-impl Body for Reply {
-    type Data = Bytes;
-    type Error = Cut;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        match self.get_mut() {
-            Self::Ours(body) => Pin::new(body)
-                .poll_frame(cx)
-                .map_err(|never| match never {}),
-            Self::Theirs(body) => Pin::new(body).poll_frame(cx),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Ours(body) => body.is_end_stream(),
-            Self::Theirs(body) => body.is_end_stream(),
-        }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Ours(body) => body.size_hint(),
-            Self::Theirs(body) => body.size_hint(),
         }
     }
 }

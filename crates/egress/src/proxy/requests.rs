@@ -5,6 +5,7 @@
 //! of a body. Here is where a credential will be put in: after the decision, before the host.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::{CONNECTION, EXPECT, HOST, HeaderName, TE, TRAILER};
@@ -17,15 +18,15 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 
-use super::body::{Counted, Reply, Way};
+use super::body::{Counted, Revoked, Way};
 use super::dial::Dialled;
 use super::guard::{Guard, Guarded};
 use super::tasks::{Ends, Tasks};
 use super::upstream::{self, Upstream};
-use super::{Visit, denied, revoked, target, turn, upgrade};
-use crate::answer::Refusal;
+use super::{Visit, denied, forbidden, revoked, target, turn, upgrade};
+use crate::answer::{Refusal, Reply};
 use crate::audit::Entry;
-use crate::decide::{Verdict, decide};
+use crate::decide::{Verdict, decide, decide_address};
 use crate::head::bad;
 use crate::inject::strip_hop;
 use crate::path;
@@ -105,11 +106,7 @@ pub(super) async fn serve<I>(
         guarded: Arc::default(),
         upgraded: Mutex::default(),
     });
-    tokio::select! {
-        () = speak(&line, io) => {}
-        // Whoever asks again is decided about again.
-        () = revoked(&line.standing, |_| false) => {}
-    }
+    speak(&line, io).await;
 }
 
 async fn speak<I>(line: &Arc<Line>, io: I)
@@ -149,10 +146,10 @@ where
 async fn answer(
     line: Arc<Line>,
     request: Request<Incoming>,
-) -> Result<Response<Reply>, Infallible> {
+) -> Result<Response<Reply<Counted>>, Infallible> {
     let entry = line.visit.entry(Some(&line.standing));
     let passed = Box::pin(pass(&line, request, &entry)).await;
-    Ok(passed.unwrap_or_else(|refusal| {
+    Ok(passed.unwrap_or_else(|refusal: Refusal| {
         entry.refused(&refusal);
         let mut response = refusal.response().map(Reply::Ours);
         if !line.two {
@@ -170,7 +167,7 @@ async fn pass(
     line: &Arc<Line>,
     mut request: Request<Incoming>,
     entry: &Arc<Entry>,
-) -> Result<Response<Reply>, Refusal> {
+) -> Result<Response<Reply<Counted>>, Refusal> {
     if let Mode::Inside { target, .. } = &*line.mode {
         entry.to(target);
     }
@@ -189,6 +186,7 @@ async fn pass(
     let upgrade = upgrade::wanted(&mut request, line.two);
     let sender = upstream::sender(line, &target).await?;
     entry.reaches(&target);
+    let mut revoked = not_any_more(line, &target, &method, &asked, sender.ip());
     let (mut parts, body) = request.into_parts();
     parts.extensions.clear();
     address(&mut parts.uri, &target, line.is_tls(), &sender);
@@ -203,17 +201,56 @@ async fn pass(
     }
     let body = Counted::new(body, Arc::clone(entry), Way::Out);
     let request = Request::from_parts(parts, body);
-    let mut response = upstream::send(line, &target, sender, request).await?;
+    let answered = upstream::send(line, &target, sender, request);
+    let mut response = tokio::select! {
+        answered = answered => answered?,
+        () = &mut revoked => {
+            entry.cut("policy-changed");
+            return Err(changed(&target));
+        }
+    };
     entry.answered(response.status());
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let upgrade = upgrade.ok_or_else(|| unasked(&target))?;
-        return Ok(upgrade::through(line, upgrade, &mut response, entry));
+        return Ok(upgrade::through(
+            line,
+            upgrade,
+            &mut response,
+            entry,
+            revoked,
+        ));
     }
     let (mut parts, body) = response.into_parts();
     parts.extensions.clear();
     keep_trailers(&mut parts.headers);
-    let body = Counted::new(body, Arc::clone(entry), Way::In);
+    let body = Counted::new(body, Arc::clone(entry), Way::In).until(revoked);
     Ok(Response::from_parts(parts, Reply::Theirs(body)))
+}
+
+/// Resolves when a request that was allowed is not any more, or the address that it went to.
+fn not_any_more(
+    line: &Arc<Line>,
+    target: &Target,
+    method: &str,
+    asked: &str,
+    ip: IpAddr,
+) -> Revoked {
+    let (line, target) = (Arc::clone(line), target.clone());
+    let (method, asked) = (method.to_owned(), asked.to_owned());
+    Box::pin(async move {
+        let operator = &line.visit.way.operator;
+        let still = |policy: &Policy| {
+            let address = decide_address(policy, operator, &target, ip);
+            permit(&line, policy, &target, &method, &asked).is_ok()
+                && matches!(address, Verdict::Allow { .. })
+        };
+        revoked(&line.standing, still).await;
+    })
+}
+
+fn changed(target: &Target) -> Refusal {
+    let message = format!("{target} may not be asked this any more (rule: policy-changed)");
+    forbidden("policy-changed", message)
 }
 
 /// The rule that allows a request.

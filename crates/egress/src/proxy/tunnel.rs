@@ -2,6 +2,7 @@
 //! begins in the tunnel agrees with it; else its TLS ends here and its requests are decided one by one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
@@ -27,16 +28,27 @@ const TUNNEL_BUFFER: usize = 64 * 1024;
 
 const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection established\r\n\r\n";
 
+/// How long a program that is refused has to begin, to be told in its own words. Where hosts speak
+/// first it says nothing, and shall not wait longer.
+const FIRST_WORD: Duration = Duration::from_millis(500);
+
 /// What a client gets whose TLS is refused: the alert `access_denied` (RFC 8446, section 6.2).
 const ACCESS_DENIED: &[u8] = &[21, 3, 3, 0, 2, 2, 49];
 
+/// `CONNECT`.
 pub(super) async fn serve<I>(visit: Visit, standing: Standing, head: &Head, after: Bytes, mut io: I)
 where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let entry = visit.entry(Some(&standing));
     entry.asks("CONNECT", None);
-    let (target, dialled) = match open(&visit, &standing, head, &entry).await {
+    let opened = match target::of_connect(head) {
+        Ok(target) => open(&visit, &standing, &target, &entry)
+            .await
+            .map(|dialled| (target, dialled)),
+        Err(refusal) => Err(refusal),
+    };
+    let (target, dialled) = match opened {
         Ok(opened) => opened,
         Err(refusal) => {
             entry.refused(&refusal);
@@ -47,6 +59,44 @@ where
         return;
     }
     entry.answered(StatusCode::OK);
+    through(visit, standing, target, dialled, after, entry, io).await;
+}
+
+/// A connection to a name by a program that knows no proxy: what is refused is told in the words that
+/// it begins with, if it has any, and else by the connection's end.
+pub(super) async fn transparent<I>(visit: Visit, standing: Standing, target: Target, mut io: I)
+where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let entry = visit.entry(Some(&standing));
+    entry.asks("CONNECT", None);
+    let refusal = match open(&visit, &standing, &target, &entry).await {
+        Ok(dialled) => {
+            return through(visit, standing, target, dialled, Bytes::new(), entry, io).await;
+        }
+        Err(refusal) => refusal,
+    };
+    entry.refused(&refusal);
+    let mut bytes = BytesMut::new();
+    match timeout(FIRST_WORD, first::read(&mut io, &mut bytes, None)).await {
+        Ok(First::Http) => end_with(io, &refusal).await,
+        Ok(First::Tls(_) | First::BrokenTls) => deny_tls(io).await,
+        _ => {}
+    }
+}
+
+/// Goes on with a tunnel whose host was decided about, by what begins in it.
+async fn through<I>(
+    visit: Visit,
+    standing: Standing,
+    target: Target,
+    dialled: Option<Dialled>,
+    after: Bytes,
+    entry: Arc<Entry>,
+    mut io: I,
+) where
+    I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
     let mut bytes = BytesMut::from(&after[..]);
     // On other ports the host may be the first to speak.
     let speaks = dialled
@@ -66,10 +116,10 @@ where
     match (course, dialled) {
         (Err(disagrees), _) => {
             entry.refused(&refusal(&target, &disagrees));
-            if matches!(first, First::Tls(_) | First::BrokenTls) {
-                let _ = io.write_all(ACCESS_DENIED).await;
+            match first {
+                First::Tls(_) | First::BrokenTls => deny_tls(io).await,
+                _ => drop(io.shutdown().await),
             }
-            let _ = io.shutdown().await;
         }
         (Ok(Course::Carry), Some(dialled)) => {
             carry(&visit, &standing, &target, dialled, entry, io).await;
@@ -85,27 +135,33 @@ where
     }
 }
 
+/// Ends a client's TLS before it has begun.
+async fn deny_tls<I: AsyncWrite + Unpin>(mut io: I) {
+    // The client may be gone; then nobody misses it.
+    let _ = io.write_all(ACCESS_DENIED).await;
+    let _ = io.shutdown().await;
+}
+
 /// Decides about the host, and connects to it when it may be asked anything.
 async fn open(
     visit: &Visit,
     standing: &Standing,
-    head: &Head,
+    target: &Target,
     entry: &Entry,
-) -> Result<(Target, Option<Dialled>), Refusal> {
-    let target = target::of_connect(head)?;
-    entry.to(&target);
-    let rule = match reach(&standing.now(), &visit.way.operator, &target) {
+) -> Result<Option<Dialled>, Refusal> {
+    entry.to(target);
+    let rule = match reach(&standing.now(), &visit.way.operator, target) {
         Reach::Whole(Verdict::Allow { rule }) => rule,
         Reach::Whole(Verdict::Deny { rule, reason }) => {
-            return Err(denied(&target, &rule, &reason));
+            return Err(denied(target, &rule, &reason));
         }
-        Reach::Requests => return Ok((target, None)),
+        Reach::Requests => return Ok(None),
     };
     entry.allowed(rule);
-    turn(standing, &target).await?;
-    let dialled = dial(visit, standing, &target).await?;
-    entry.reaches(&target);
-    Ok((target, Some(dialled)))
+    turn(standing, target).await?;
+    let dialled = dial(visit, standing, target).await?;
+    entry.reaches(target);
+    Ok(Some(dialled))
 }
 
 /// Carries bytes until either side ends, nothing moves for too long, or the policy does not allow it

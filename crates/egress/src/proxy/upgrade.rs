@@ -12,8 +12,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 use tokio::sync::oneshot;
 
-use super::body::{CountedIo, Reply};
+use super::body::{Counted, CountedIo, Revoked};
 use super::requests::Line;
+use crate::answer::Reply;
 use crate::audit::Entry;
 use crate::inject::strip_hop;
 
@@ -46,15 +47,20 @@ pub(super) fn through(
     client: OnUpgrade,
     response: &mut Response<Incoming>,
     entry: &Arc<Entry>,
-) -> Response<Reply> {
+    revoked: Revoked,
+) -> Response<Reply<Counted>> {
     let host = hyper::upgrade::on(&mut *response);
     let entry = Arc::clone(entry);
     let (done, ended) = oneshot::channel();
     line.tasks.spawn(async move {
         if let (Ok(client), Ok(host)) = tokio::join!(client, host) {
-            let mut client = CountedIo::new(TokioIo::new(client), entry);
-            // An error here is one side breaking off; dropping both ends tells the other.
-            let _ = copy_bidirectional(&mut client, &mut TokioIo::new(host)).await;
+            let mut client = CountedIo::new(TokioIo::new(client), Arc::clone(&entry));
+            let mut host = TokioIo::new(host);
+            tokio::select! {
+                // An error here is one side breaking off; dropping both ends tells the other.
+                _ = copy_bidirectional(&mut client, &mut host) => {}
+                () = revoked => entry.cut("policy-changed"),
+            }
         }
         drop(done);
     });

@@ -2,6 +2,7 @@
 //! and the host's addresses are decided about, anew.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::{Request, Response, StatusCode};
@@ -17,6 +18,7 @@ use super::body::Counted;
 use super::dial::{Dialled, dial, late, unreachable_host};
 use super::requests::{CONNECTION_WINDOW, Line, STREAM_WINDOW};
 use crate::answer::Refusal;
+use crate::decide::{Verdict, decide_address};
 use crate::policy::Target;
 use crate::tls::H2;
 use crate::traffic::Place;
@@ -31,12 +33,12 @@ pub(super) struct Upstream {
     kept: Mutex<Vec<(Target, Sender)>>,
 }
 
-/// One connection.
+/// One connection, with the address that was decided about and dialled.
 pub(super) enum Sender {
     /// It takes one request after the other.
-    One(http1::SendRequest<Counted>),
+    One(http1::SendRequest<Counted>, IpAddr),
     /// It takes many at once.
-    Two(http2::SendRequest<Counted>),
+    Two(http2::SendRequest<Counted>, IpAddr),
 }
 
 impl Upstream {
@@ -57,15 +59,20 @@ impl Upstream {
             kept.retain(|(known, _)| known == target);
         }
         let fits = |sender: &Sender| match sender {
-            Sender::One(sender) => !idle || sender.is_ready(),
-            Sender::Two(sender) => !sender.is_closed(),
+            Sender::One(sender, _) => !idle || sender.is_ready(),
+            Sender::Two(sender, _) => !sender.is_closed(),
         };
         let found = |(known, sender): &(Target, Sender)| known == target && fits(sender);
         let at = kept.iter().position(found)?;
         match &kept[at].1 {
-            Sender::Two(sender) => Some(Sender::Two(sender.clone())),
-            Sender::One(_) => Some(kept.remove(at).1),
+            Sender::Two(sender, ip) => Some(Sender::Two(sender.clone(), *ip)),
+            Sender::One(..) => Some(kept.remove(at).1),
         }
+    }
+
+    /// Closes all that are kept for `target`.
+    fn forget(&self, target: &Target) {
+        lock(&self.kept).retain(|(known, _)| known != target);
     }
 
     fn keep(&self, target: &Target, sender: Sender) {
@@ -80,13 +87,20 @@ impl Upstream {
 
 impl Sender {
     pub(super) fn is_two(&self) -> bool {
-        matches!(self, Self::Two(_))
+        matches!(self, Self::Two(..))
+    }
+
+    /// The address that it leads to.
+    pub(super) fn ip(&self) -> IpAddr {
+        match self {
+            Self::One(_, ip) | Self::Two(_, ip) => *ip,
+        }
     }
 
     fn is_closed(&self) -> bool {
         match self {
-            Self::One(sender) => sender.is_closed(),
-            Self::Two(sender) => sender.is_closed(),
+            Self::One(sender, _) => sender.is_closed(),
+            Self::Two(sender, _) => sender.is_closed(),
         }
     }
 
@@ -95,8 +109,8 @@ impl Sender {
         request: Request<Counted>,
     ) -> Result<Response<Incoming>, TrySendError<Request<Counted>>> {
         match self {
-            Self::One(sender) => sender.try_send_request(request).await,
-            Self::Two(sender) => sender.try_send_request(request).await,
+            Self::One(sender, _) => sender.try_send_request(request).await,
+            Self::Two(sender, _) => sender.try_send_request(request).await,
         }
     }
 }
@@ -104,12 +118,17 @@ impl Sender {
 /// A connection to `target`: one that is kept, or a new one.
 pub(super) async fn sender(line: &Line, target: &Target) -> Result<Sender, Refusal> {
     while let Some(sender) = line.upstream.take(target, line.two) {
+        if !may_reach(line, target, sender.ip()) {
+            // It was made under another policy.
+            line.upstream.forget(target);
+            continue;
+        }
         match sender {
             // The answer before was taken whole, or this request would not have come; that the
             // connection is done with it may take a moment.
-            Sender::One(mut sender) => {
+            Sender::One(mut sender, ip) => {
                 if sender.ready().await.is_ok() {
-                    return Ok(Sender::One(sender));
+                    return Ok(Sender::One(sender, ip));
                 }
             }
             sender => return Ok(sender),
@@ -151,25 +170,31 @@ pub(super) async fn send(
     }
 }
 
+/// Whether the policy that holds now lets the target be this address.
+fn may_reach(line: &Line, target: &Target, ip: IpAddr) -> bool {
+    let verdict = decide_address(&line.standing.now(), &line.visit.way.operator, target, ip);
+    matches!(verdict, Verdict::Allow { .. })
+}
+
 async fn connect(line: &Line, target: &Target) -> Result<Sender, Refusal> {
     let first = lock(&line.upstream.first).take();
-    let dialled = match first {
+    let dialled = match first.filter(|first| may_reach(line, target, first.ip)) {
         Some(dialled) => dialled,
         None => dial(&line.visit, &line.standing, target).await?,
     };
     let limit = line.visit.way.connect_timeout;
     let made = timeout(limit, Box::pin(shake_hands(line, target, dialled))).await;
     let sender = made.map_err(|_| late(&line.visit, target))??;
-    if let Sender::Two(sender) = &sender {
-        line.upstream.keep(target, Sender::Two(sender.clone()));
+    if let Sender::Two(sender, ip) = &sender {
+        line.upstream.keep(target, Sender::Two(sender.clone(), *ip));
     }
     Ok(sender)
 }
 
 async fn shake_hands(line: &Line, target: &Target, dialled: Dialled) -> Result<Sender, Refusal> {
-    let Dialled { stream, place, .. } = dialled;
+    let Dialled { stream, ip, place } = dialled;
     if !line.is_tls() {
-        return begin(line, target, place, false, stream).await;
+        return begin(line, target, (ip, place), false, stream).await;
     }
     let name = match target.ip {
         Some(ip) => ServerName::from(ip),
@@ -182,13 +207,13 @@ async fn shake_hands(line: &Line, target: &Target, dialled: Dialled) -> Result<S
     let stream = TlsConnector::from(config).connect(name, stream).await;
     let stream = stream.map_err(|error| untrusted(target, &reason(&error)))?;
     let two = stream.get_ref().1.alpn_protocol() == Some(H2);
-    begin(line, target, place, two, stream).await
+    begin(line, target, (ip, place), two, stream).await
 }
 
 async fn begin<I>(
     line: &Line,
     target: &Target,
-    place: Place,
+    (ip, place): (IpAddr, Place),
     two: bool,
     io: I,
 ) -> Result<Sender, Refusal>
@@ -208,14 +233,14 @@ where
             let _place = place;
             let _ = connection.await;
         });
-        return Ok(Sender::Two(sender));
+        return Ok(Sender::Two(sender, ip));
     }
     let (sender, connection) = (http1::handshake(io).await).map_err(|_| broken(target))?;
     line.tasks.spawn(async move {
         let _place = place;
         let _ = connection.with_upgrades().await;
     });
-    Ok(Sender::One(sender))
+    Ok(Sender::One(sender, ip))
 }
 
 /// Why TLS to a host failed, in words without an address.

@@ -231,11 +231,16 @@ async fn a_change_of_policy_cuts_what_is_no_longer_allowed_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_request_under_way_is_cut_by_a_change_of_policy() {
-    let upstream = Upstream::start(|_, mut stream| {
+async fn a_request_under_way_is_cut_when_it_is_not_allowed_any_more_and_not_before() {
+    let go = Arc::new(tokio::sync::Notify::new());
+    let gone = go.clone();
+    let upstream = Upstream::start(move |_, mut stream| {
+        let go = gone.clone();
         Box::pin(async move {
             stream.write_all(STREAM_HEAD.as_bytes()).await.ok()?;
             stream.write_all(chunk("one").as_bytes()).await.ok()?;
+            go.notified().await;
+            stream.write_all(chunk("two").as_bytes()).await.ok()?;
             std::future::pending().await
         })
     });
@@ -247,9 +252,22 @@ async fn a_request_under_way_is_cut_by_a_change_of_policy() {
         .write(format!("GET http://sse.corp:{port}/ HTTP/1.1\r\n\r\n"))
         .await;
     client.until("one").await;
-    out.rules(Vec::new());
+    // Another rule allows it, and what is allowed elsewhere is of no meaning.
+    out.rules(vec![
+        rule(true, "other.corp", port, &["GET"], Some("/*")),
+        rule(true, "sse.corp", port, &["GET"], Some("/*")),
+    ]);
+    tokio::task::yield_now().await;
+    go.notify_one();
+    client.until("two").await;
+    // The connection stays, and what it asks is decided anew.
+    out.rules(vec![rule(true, "sse.corp", port, &["GET"], Some("/else"))]);
     client.rest().await;
-    assert_eq!(out.decision().await.cut, Some("broken-off"));
+    let decision = out.decision().await;
+    assert_eq!(
+        (decision.cut, decision.allowed),
+        (Some("policy-changed"), true)
+    );
 }
 
 #[tokio::test]

@@ -13,4 +13,5 @@ mod secrecy;
 mod secure;
 mod support;
 mod terminating;
+mod transparent;
 mod usage;

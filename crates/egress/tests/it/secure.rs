@@ -148,17 +148,27 @@ impl Out {
             .await;
         let text = client.until("\r\n\r\n").await;
         assert!(text.starts_with("HTTP/1.1 200 "), "{text}");
-        let mut roots = rustls::RootCertStore::empty();
-        for certificate in CertificateDer::pem_slice_iter(trusted.as_bytes()) {
-            roots.add(certificate.unwrap()).unwrap();
-        }
-        let mut config = rustls::ClientConfig::builder_with_provider(provider())
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let name = ServerName::try_from(server.to_owned()).unwrap();
-        soon(TlsConnector::from(Arc::new(config)).connect(name, client.0)).await
+        begin_tls(client, server, trusted, alpn).await
     }
+}
+
+/// Begins TLS on a connection, naming `server` and trusting these authorities.
+pub async fn begin_tls(
+    client: Client,
+    server: &str,
+    trusted: &str,
+    alpn: &[&str],
+) -> std::io::Result<TlsStream<DuplexStream>> {
+    let mut roots = rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(trusted.as_bytes()) {
+        roots.add(certificate.unwrap()).unwrap();
+    }
+    let mut config = rustls::ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let name = ServerName::try_from(server.to_owned()).unwrap();
+    soon(TlsConnector::from(Arc::new(config)).connect(name, client.0)).await
 }

@@ -199,6 +199,18 @@ impl Out {
         Client(near)
     }
 
+    /// A connection that a program in the sandbox made to a name by itself.
+    pub fn by_name(&mut self, name: &str, port: u16) -> Client {
+        let (near, far) = duplex(256 * 1024);
+        let (egress, authority) = (self.egress.clone(), self.authority.clone());
+        let (client, name) = (ClientId("s1".into()), name.to_owned());
+        self.tasks.spawn(async move {
+            let served = egress.serve_name(client, authority, &name, port, far);
+            served.await;
+        });
+        Client(near)
+    }
+
     /// The next decision that is recorded.
     pub async fn decision(&mut self) -> Decision {
         soon(self.decisions.recv()).await.unwrap()

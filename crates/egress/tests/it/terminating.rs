@@ -21,7 +21,7 @@ fn text(text: &'static str) -> Body {
 }
 
 /// Says what it was asked.
-async fn saying(request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn saying(request: Request<Incoming>) -> Response<Body> {
     let headers = request.headers();
     let host = headers
         .get("host")

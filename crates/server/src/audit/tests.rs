@@ -63,6 +63,7 @@ fn record(path: &str) -> Record {
         bytes_out: 20,
         credential: None,
         cut: None,
+        attempts: None,
     }
 }
 
@@ -112,7 +113,7 @@ async fn what_does_not_fit_is_counted_and_the_count_is_kept() {
     let lost = audit.list(&realm(), query).await.unwrap().rows;
     assert_eq!(lost.len(), 1);
     assert_eq!(
-        (lost[0].lost, lost[0].rule.as_str()),
+        (lost[0].count, lost[0].rule.as_str()),
         (Some(5), "audit-queue-full")
     );
 }

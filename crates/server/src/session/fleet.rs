@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use ::sandbox::{Provider, SandboxId};
 use api::id::Prefix;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::keep::Keeping;
@@ -68,6 +69,20 @@ pub struct Members {
     pub shared: bool,
 }
 
+/// Has what is refused without a connection recorded, until the server stops.
+pub fn keep_attempts(
+    fleet: &Fleet,
+    shutdown: CancellationToken,
+) -> impl Future<Output = ()> + use<> {
+    let egress = fleet.egress.clone();
+    async move {
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            () = egress.keep_attempts() => {}
+        }
+    }
+}
+
 impl Fleet {
     /// A fleet of at most `places` sandboxes, none of which is made yet.
     #[must_use]
@@ -88,6 +103,11 @@ impl Fleet {
             groups: Mutex::default(),
             pool: Pool::default(),
         }
+    }
+
+    /// Has what was refused without a connection recorded now.
+    pub fn flush_attempts(&self) {
+        self.egress.flush_attempts();
     }
 
     /// A seat for a session, as soon as there is one.

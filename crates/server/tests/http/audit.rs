@@ -26,7 +26,7 @@ async fn put(world: &World, session: &str, host: &str, verdict: &str) {
         bytes_out: 2,
         credential_id: None,
         cut: None,
-        lost: None,
+        count: None,
     };
     world.store.audit().insert(vec![row]).await.unwrap();
     world.clock.advance(TimeDelta::seconds(1));
@@ -41,7 +41,7 @@ async fn decisions_are_shown_with_every_key_also_of_sessions_that_are_gone() {
         "id": "audit_1", "type": "audit_record", "session_id": "sesn_gone",
         "created_at": "2026-11-22T12:00:00.000000Z", "latency_ms": 12, "host": "a.example", "port": 443,
         "method": "GET", "path": "/a", "verdict": "allow", "rule": "rules.0", "status": 200,
-        "bytes_in": 1, "bytes_out": 2, "credential_id": null, "ended_early": null, "lost": null,
+        "bytes_in": 1, "bytes_out": 2, "credential_id": null, "ended_early": null, "attempts": null, "lost": null,
     });
     assert_eq!(page["data"], json!([shown]));
 }

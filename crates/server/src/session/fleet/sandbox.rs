@@ -12,8 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use egress::{Authority, ClientId, Egress, Placeholder};
-use sandbox::guest_channel::{Guest, GuestIo, Incoming, Stats};
-use sandbox::{Isolation, LimitHits, Mount, Provider, Resources, Rootfs, SandboxId, Spec, Trusted};
+use sandbox::guest_channel::{Arrival, Guest, GuestIo, Incoming, Stats, Stray, Transparent};
+use sandbox::{
+    Isolation, LimitHits, MEMBER_IDS, Mount, Provider, Resources, Rootfs, SandboxId, Spec, Trusted,
+};
 use snapshot::SnapshotId;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -77,6 +79,8 @@ pub struct Sandbox {
     pub(super) made: Instant,
     /// What the common directory came from or went to last, and when; who saves it holds the lock.
     pub(super) common: tokio::sync::Mutex<Option<(SnapshotId, i64)>>,
+    /// Whether several sessions may sit in it.
+    members: bool,
     /// Signs for hosts inside.
     authority: Arc<Authority>,
     /// Who sits where; a seat that is empty is a spare's.
@@ -173,6 +177,16 @@ impl Sandbox {
         Some((way, sitter))
     }
 
+    /// Whose a process is, by its user where there are several.
+    fn sitter_of(&self, uid: Option<u32>) -> Option<Sitter> {
+        let sitters = self.lock();
+        if !self.members {
+            return sitters.values().next()?.clone();
+        }
+        let seat = uid?.checked_sub(MEMBER_IDS.start)?;
+        sitters.get(&seat)?.clone()
+    }
+
     /// The most memory, in bytes, that one of several may have: less than the sandbox, so that whoever
     /// takes too much loses its own processes and not those of the others.
     pub(super) fn member_memory(&self) -> u64 {
@@ -223,7 +237,7 @@ async fn keep(
             let _ = ready.send(Err(ended.clone()));
             ended
         }
-        Ok((guest, incoming, authority)) => {
+        Ok((guest, incoming, authority, _transparent)) => {
             let sandbox = Arc::new(Sandbox {
                 id: id.clone(),
                 guest: guest.clone(),
@@ -231,6 +245,7 @@ async fn keep(
                 resources: plan.resources,
                 made: Instant::now(),
                 common: tokio::sync::Mutex::default(),
+                members: plan.members,
                 authority,
                 sitters: Mutex::default(),
                 next: AtomicU32::new(0),
@@ -260,7 +275,7 @@ async fn make(
     fleet: &Fleet,
     id: &SandboxId,
     plan: &Plan,
-) -> Result<(Guest, Incoming, Arc<Authority>), Ended> {
+) -> Result<(Guest, Incoming, Arc<Authority>, Transparent), Ended> {
     let authority = Authority::new();
     let authority =
         authority.map_err(|error| Ended::step("make the sandbox's authority", &error, true))?;
@@ -290,7 +305,10 @@ async fn make(
     let connected = Guest::connect(made.stream).await;
     let (guest, incoming) =
         connected.map_err(|error| Ended::step("reach the guest of the sandbox", &error, true))?;
-    Ok((guest, incoming, Arc::new(authority)))
+    let transparent = guest.transparent().await;
+    let transparent = transparent
+        .map_err(|error| Ended::step("open the transparent way in the sandbox", &error, true))?;
+    Ok((guest, incoming, Arc::new(authority), transparent))
 }
 
 /// Serves the sandbox until it ends or is to end.
@@ -311,14 +329,66 @@ async fn live(fleet: &Fleet, sandbox: &Arc<Sandbox>, incoming: Incoming, plan: &
 /// Takes what the sandbox sends out to egress. Each connection is a task of this one.
 async fn serve(mut incoming: Incoming, sandbox: Arc<Sandbox>, egress: Egress) {
     let mut connections: JoinSet<()> = JoinSet::new();
-    while let Some((tag, io)) = incoming.accept().await {
+    while let Some(arrival) = incoming.next().await {
         while connections.try_join_next().is_some() {}
-        let Some((way, sitter)) = sandbox.sitter(&tag) else {
-            // A spare belongs to nobody, so nobody would pay; dropping the connection refuses it.
-            continue;
-        };
         let authority = sandbox.authority.clone();
-        connections.spawn(way_out(way, sitter, authority, io, egress.clone()));
+        // A spare belongs to nobody, so nobody would pay; dropping what came refuses it.
+        match arrival {
+            Arrival::Accepted { tag, io } => {
+                if let Some((way, sitter)) = sandbox.sitter(&tag) {
+                    connections.spawn(way_out(way, sitter, authority, io, egress.clone()));
+                }
+            }
+            Arrival::Reach {
+                name,
+                port,
+                uid,
+                io,
+            } => {
+                if let Some(sitter) = sandbox.sitter_of(uid) {
+                    let egress = egress.clone();
+                    connections.spawn(async move {
+                        let client = sitter.client;
+                        egress.serve_name(client, authority, &name, port, io).await;
+                    });
+                }
+            }
+            Arrival::Name {
+                name,
+                kind,
+                uid,
+                asker,
+            } => {
+                let Some(sitter) = sandbox.sitter_of(uid) else {
+                    continue;
+                };
+                let ports = egress.name(&sitter.client, &name, kind);
+                connections.spawn(async move {
+                    match ports {
+                        Some(ports) => asker.reached_on(ports).await,
+                        None => asker.refused().await,
+                    }
+                });
+            }
+            Arrival::Strays { strays, more } => tell_strays(&sandbox, &egress, &strays, more),
+        }
+    }
+}
+
+/// Has what went nowhere recorded for whom it belongs to. What is nobody's is not: it was refused.
+fn tell_strays(sandbox: &Sandbox, egress: &Egress, strays: &[Stray], more: u64) {
+    let mut more = more;
+    for stray in strays {
+        if let Some(sitter) = sandbox.sitter_of(stray.uid) {
+            let stray = egress::Stray {
+                protocol: stray.protocol,
+                address: stray.address,
+                port: stray.port,
+                count: stray.count,
+            };
+            // Those beyond count for whoever sent any.
+            egress.strays(&sitter.client, &[stray], std::mem::take(&mut more));
+        }
     }
 }
 
