@@ -26,6 +26,8 @@ const ATTEMPTS: u32 = 64;
 
 /// `TUNSETIFF`: makes a device and joins this file to it.
 const SET_DEVICE: u64 = 0x4004_54CA;
+/// `TUNSETPERSIST`: the device stays when its file is closed.
+const SET_PERSIST: u64 = 0x4004_54CB;
 /// `SIOCGIFINDEX`: the number of a device, by its name.
 const GET_INDEX: u64 = 0x8933;
 /// `IFF_TUN | IFF_NO_PI`: packets of IP, with nothing before them.
@@ -34,6 +36,7 @@ const PLAIN_PACKETS: u16 = 0x1001;
 nix::ioctl_none_bad!(loop_ctl_get_free, GET_FREE);
 nix::ioctl_write_ptr_bad!(loop_configure, CONFIGURE, LoopConfig);
 nix::ioctl_write_ptr_bad!(tun_set_device, SET_DEVICE, DeviceFlags);
+nix::ioctl_write_int_bad!(tun_set_persist, SET_PERSIST);
 nix::ioctl_read_bad!(get_index, GET_INDEX, DeviceIndex);
 
 /// `struct ifreq` where it holds flags, and where it holds a number.
@@ -50,7 +53,8 @@ struct DeviceIndex {
     rest: [u8; 20],
 }
 
-/// A TUN device, which goes with the last copy of its file.
+/// A TUN device, which goes with its network namespace. To go with its file would keep whoever closes
+/// that, the guest at its end, for some twenty milliseconds.
 pub(super) struct Tun {
     pub file: File,
     /// Its number in its network namespace.
@@ -137,6 +141,8 @@ pub(super) fn tun(control: &Path, name: &str) -> io::Result<Tun> {
     // SAFETY: `wanted` lives across the call and has the size and layout of `struct ifreq` (repr(C),
     // checked by a test); the kernel copies it in, and the file is open.
     unsafe { tun_set_device(file.as_raw_fd(), &wanted) }?;
+    // SAFETY: the call takes a number; the file is open.
+    unsafe { tun_set_persist(file.as_raw_fd(), 1) }?;
     let socket = nix::sys::socket::socket(
         nix::sys::socket::AddressFamily::Unix,
         nix::sys::socket::SockType::Datagram,

@@ -3,9 +3,10 @@
 
 use std::io;
 
+use sandbox::guest_channel::Arrival;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::house::{House, soon};
+use crate::house::{House, drain, soon};
 
 /// Connects, says a word and shows what comes back.
 fn say(port: u16) -> String {
@@ -162,5 +163,95 @@ async fn shared_memory_of_a_member_is_not_shared_with_others() {
         );
     }
     assert_eq!(house.out(&ann, "cat /dev/shm/name").await, "secret");
+    house.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_are_asked_and_reached_as_the_member_who_does_it() {
+    let Some(mut house) = House::new().await else {
+        return;
+    };
+    let (ann, bob) = (house.member(0).await, house.member(1).await);
+    let _way = soon(house.guest.transparent()).await.unwrap();
+    for (member, name) in [(&ann, "ann.example"), (&bob, "bob.example")] {
+        // By a socket of IPv4, and by one of IPv6 as Java has them.
+        for family in ["AF_INET", "AF_INET6"] {
+            let script = format!(
+                "python3 -c 'import socket; ip = socket.gethostbyname(\"{name}\"); \
+                 six = socket.{family} == socket.AF_INET6; s = socket.socket(socket.{family}); \
+                 s.connect((\"::ffff:\" + ip if six else ip, 8080)); print(s.recv(9))'"
+            );
+            let asking = house.guest.spawn(member.sh(&script)).await.unwrap();
+            let (input, output) = asking.split();
+            soon(input.close_stdin()).await.unwrap();
+            let uid = Some(member.user.uid);
+            let asked = soon(house.incoming.next()).await.unwrap();
+            let Arrival::Name {
+                name: asked,
+                uid: who,
+                asker,
+                ..
+            } = asked
+            else {
+                panic!("a name is asked for first");
+            };
+            assert_eq!((asked.as_str(), who), (name, uid));
+            soon(asker.reached_on(vec![8080])).await;
+            let reached = soon(house.incoming.next()).await.unwrap();
+            let Arrival::Reach {
+                name: reached,
+                port,
+                uid: who,
+                mut io,
+            } = reached
+            else {
+                panic!("then it is connected to");
+            };
+            assert_eq!((reached.as_str(), port, who), (name, 8080, uid));
+            io.write_all(b"welcome").await.unwrap();
+            io.shutdown().await.unwrap();
+            assert_eq!(drain(output).await.text, "b'welcome'");
+        }
+    }
+    if std::path::Path::new("/dev/net/tun").exists() {
+        let script = "python3 -c 'import socket; socket.socket().connect_ex((\"8.8.8.8\", 53)); \
+             socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b\"x\", (\"8.8.4.4\", 53))'";
+        house.out(&bob, script).await;
+        let mut seen = 0;
+        while seen < 2 {
+            let Arrival::Strays { strays, .. } = soon(house.incoming.next()).await.unwrap() else {
+                continue;
+            };
+            assert!(
+                strays.iter().all(|stray| stray.uid == Some(bob.user.uid)),
+                "{strays:?}"
+            );
+            seen += strays.len();
+        }
+    } else {
+        eprintln!("skipped: what goes nowhere is not seen without /dev/net/tun");
+    }
+    // Whose port somebody took at every address, that name is given to nobody.
+    let take = "python3 -c 'import socket, sys, time; s = socket.socket(); s.bind((\"0.0.0.0\", 9090)); \
+         s.listen(); print(\"ready\"); sys.stdout.flush(); time.sleep(1000)'";
+    let _taken = house.ready(&ann, take).await;
+    let ask =
+        "python3 -c 'import socket; print(socket.gethostbyname(\"c.example\"))' 2>&1 | tail -1";
+    let asking = house.guest.spawn(bob.sh(ask)).await.unwrap();
+    let (input, output) = asking.split();
+    soon(input.close_stdin()).await.unwrap();
+    let incoming = &mut house.incoming;
+    let answer = async {
+        while let Some(arrival) = incoming.next().await {
+            if let Arrival::Name { asker, .. } = arrival {
+                asker.reached_on(vec![9090]).await;
+            }
+        }
+    };
+    let done = tokio::select! {
+        done = drain(output) => done,
+        () = answer => panic!("the link ended"),
+    };
+    assert!(done.text.contains("Temporary failure"), "{done:?}");
     house.leave().await;
 }
