@@ -181,6 +181,11 @@ impl Egress {
         format!("{outside}{}", authority.certificate())
     }
 
+    /// The same as a key store of Java's (JKS, with the password `changeit`, which none needs to read it).
+    pub async fn trusted_by_java(&self, authority: &Authority) -> Vec<u8> {
+        self.proxy.trust.java(authority.der()).await
+    }
+
     /// Those among them that a program with a list of its own does not know, in PEM.
     #[must_use]
     pub fn unknown(&self, authority: &Authority) -> String {

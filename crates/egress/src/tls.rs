@@ -6,6 +6,7 @@
 
 mod authority;
 mod hello;
+mod java;
 mod trust;
 
 pub use authority::{Authority, AuthorityError};

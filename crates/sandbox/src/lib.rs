@@ -18,5 +18,5 @@ pub use provider::{
     Abilities, Description, DiskLimit, Footprint, Footprints, GroupLimits, GuestStream, Isolation,
     Levels, LimitHits, Link, MEMBER_IDS, MEMBERS_GROUP, Mount, Observed, Phase, Provider,
     ProviderError, Reclaimed, Resources, Rootfs, Sandbox, SandboxId, SandboxIdError, Spec, TRUSTED,
-    TRUSTED_OWN, TooWeak, Trusted,
+    TRUSTED_JAVA, TRUSTED_OWN, TooWeak, Trusted,
 };

@@ -193,7 +193,7 @@ pub struct Spec {
     pub isolation: Option<Isolation>,
 }
 
-/// Whom programs inside shall trust, in PEM.
+/// Whom programs inside shall trust, in PEM but for Java.
 #[derive(Clone, Debug)]
 pub struct Trusted {
     /// All of them: shown read-only at [`TRUSTED`], and in place of the root's own lists where it has
@@ -202,6 +202,9 @@ pub struct Trusted {
     /// Those that a program does not know by itself: shown read-only at [`TRUSTED_OWN`]. Programs that
     /// bring a list of their own read this at each start, so it is short.
     pub own: String,
+    /// The same as `all` as a key store of Java's: shown read-only at [`TRUSTED_JAVA`], and in place
+    /// of the root's own where it has one.
+    pub java: Vec<u8>,
 }
 
 /// Where [`Trusted::all`] is shown.
@@ -209,6 +212,9 @@ pub const TRUSTED: &str = "/opt/hostel/trusted.pem";
 
 /// Where [`Trusted::own`] is shown.
 pub const TRUSTED_OWN: &str = "/opt/hostel/authority.pem";
+
+/// Where [`Trusted::java`] is shown.
+pub const TRUSTED_JAVA: &str = "/opt/hostel/trusted.jks";
 
 /// The user ids of members, each with a group of the same number. These have names in the
 /// sandbox, because many programs ask for one.

@@ -35,6 +35,7 @@ const RENEWED_AFTER: Duration = Duration::from_secs(30 * 24 * 3600);
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: String,
+    der: CertificateDer<'static>,
     key: KeyPair,
     hosts: Mutex<HashMap<String, (Instant, Arc<ServerConfig>)>>,
 }
@@ -62,10 +63,11 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         last(&mut params, AUTHORITY_LASTS);
-        let certificate = params.self_signed(&key)?.pem();
+        let certificate = params.self_signed(&key)?;
         Ok(Self {
             issuer: Issuer::new(params, key),
-            certificate,
+            der: certificate.der().clone(),
+            certificate: certificate.pem(),
             key: KeyPair::generate()?,
             hosts: Mutex::default(),
         })
@@ -75,6 +77,11 @@ impl Authority {
     #[must_use]
     pub fn certificate(&self) -> &str {
         &self.certificate
+    }
+
+    /// Its certificate.
+    pub(crate) fn der(&self) -> &CertificateDer<'static> {
+        &self.der
     }
 
     /// How to serve `host`, a name or an address.

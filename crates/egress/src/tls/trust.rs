@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::sync::OnceCell;
 
+use super::java::Entries;
 use super::{H1, H2};
 use crate::config::ConfigError;
 
@@ -20,6 +21,7 @@ pub(crate) struct Trust {
     extra: Vec<CertificateDer<'static>>,
     configs: OnceCell<Configs>,
     bundle: OnceCell<Arc<str>>,
+    java: OnceCell<Entries>,
 }
 
 /// How to connect: with HTTP/2 offered, and without.
@@ -35,6 +37,7 @@ impl Trust {
             extra: read.map_err(|error| ConfigError::Authorities(error.to_string()))?,
             configs: OnceCell::new(),
             bundle: OnceCell::new(),
+            java: OnceCell::new(),
         })
     }
 
@@ -69,6 +72,18 @@ impl Trust {
             Arc::from(text)
         };
         Arc::clone(self.bundle.get_or_init(|| made).await)
+    }
+
+    /// All of them and one more, as Java reads it.
+    pub(crate) async fn java(&self, own: &CertificateDer<'_>) -> Vec<u8> {
+        let made = async {
+            let mut entries = Entries::default();
+            for certificate in self.all().await {
+                entries.add(&certificate);
+            }
+            entries
+        };
+        self.java.get_or_init(|| made).await.store_with(own)
     }
 
     /// Those that the operator names, in PEM.

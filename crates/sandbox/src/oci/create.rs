@@ -50,14 +50,23 @@ const LEAST_MEMORY: u64 = 16 << 20;
 const LEAST_PIDS: u32 = 8;
 const LEAST_CPU: u32 = 10;
 
-/// The names of [`TRUSTED`](crate::TRUSTED) and [`TRUSTED_OWN`](crate::TRUSTED_OWN) below [`TOOLS`].
-const TRUSTED_NAMES: [&str; 2] = ["trusted.pem", "authority.pem"];
+/// The names of [`TRUSTED`](crate::TRUSTED), [`TRUSTED_OWN`](crate::TRUSTED_OWN) and
+/// [`TRUSTED_JAVA`](crate::TRUSTED_JAVA) below [`TOOLS`].
+const TRUSTED_NAMES: [&str; 3] = ["trusted.pem", "authority.pem", "trusted.jks"];
 
 /// Where distributions keep the list of those whom programs trust: Debian and Alpine, Fedora, SUSE.
 const TRUST_LISTS: [&str; 3] = [
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
     "/var/lib/ca-certificates/ca-bundle.pem",
+];
+
+/// Where Java finds whom it trusts: Debian and SUSE, Fedora, and images of Java's makers.
+const JAVA_STORES: [&str; 4] = [
+    "/etc/ssl/certs/java/cacerts",
+    "/var/lib/ca-certificates/java-cacerts",
+    "/etc/pki/ca-trust/extracted/java/cacerts",
+    "/opt/java/openjdk/lib/security/cacerts",
 ];
 
 /// What a sandbox's runtime said last.
@@ -318,20 +327,27 @@ fn write_files(
 /// Writes whom programs trust; gives what is shown below [`TOOLS`], and over files of the root.
 fn show_trusted(trusted: &Trusted, directory: &Path) -> io::Result<(Vec<Bind>, Vec<Bind>)> {
     let mut shown = Vec::new();
-    for (name, text) in TRUSTED_NAMES.iter().zip([&trusted.all, &trusted.own]) {
+    let contents = [
+        trusted.all.as_bytes(),
+        trusted.own.as_bytes(),
+        &trusted.java,
+    ];
+    for (name, content) in TRUSTED_NAMES.iter().zip(contents) {
         let source = directory.join(name);
-        fs::write(&source, text)?;
+        fs::write(&source, content)?;
         fs::set_permissions(&source, fs::Permissions::from_mode(0o644))?;
         shown.push(Bind {
             source,
             target: name.into(),
         });
     }
-    let over = TRUST_LISTS.map(|target| Bind {
-        source: shown[0].source.clone(),
+    let show_over = |shown: &Bind, target: &str| Bind {
+        source: shown.source.clone(),
         target: target.into(),
-    });
-    Ok((shown, over.into()))
+    };
+    let lists = TRUST_LISTS.map(|target| show_over(&shown[0], target));
+    let stores = JAVA_STORES.map(|target| show_over(&shown[2], target));
+    Ok((shown, lists.into_iter().chain(stores).collect()))
 }
 
 fn root(shared: &Shared, rootfs: &Rootfs) -> Result<Root, ProviderError> {

@@ -13,7 +13,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::request::Bind;
+use super::{names, request::Bind};
 
 /// Directories that on most hosts are links into `/usr`, and elsewhere are shown as they are.
 const MERGED: [&str; 7] = ["bin", "sbin", "lib", "lib32", "lib64", "libx32", "libo32"];
@@ -226,13 +226,23 @@ fn mounts_below_usr() -> Vec<PathBuf> {
 
 fn etc(target: &Path) -> io::Result<()> {
     let host = Path::new("/etc");
-    for name in HARMLESS.iter().chain(&CERTIFICATES) {
-        let _ = copy_harmless(&host.join(name), &target.join(name));
+    let java = names(host).into_iter().filter(|name| is_of_java(name));
+    let known = HARMLESS
+        .iter()
+        .chain(&CERTIFICATES)
+        .map(|&name| name.into());
+    for name in known.chain(java) {
+        let _ = copy_harmless(&host.join(&name), &target.join(&name));
     }
     for (name, text) in WRITTEN {
         fs::write(target.join(name), text)?;
     }
     open_up(target)
+}
+
+/// Settings without which Debian's Java does not start, one directory for each version.
+fn is_of_java(name: &str) -> bool {
+    name.starts_with("java-") && name.ends_with("-openjdk")
 }
 
 /// Copies what others may read anyway; a link into `/usr` or `/etc` stays one.

@@ -290,6 +290,7 @@ async fn make(
         trusted: Some(Trusted {
             all: fleet.egress.trusted(&authority).await,
             own: fleet.egress.unknown(&authority),
+            java: fleet.egress.trusted_by_java(&authority).await,
         }),
         hostname: "sandbox".to_owned(),
         members: plan.members,
