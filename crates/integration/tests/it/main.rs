@@ -6,6 +6,7 @@
 
 mod answers;
 mod api;
+mod by_name;
 mod claude;
 mod endings;
 mod faults;
