@@ -5,7 +5,7 @@
 //!                                   ├── hosted: a `hostel serve` of its own, over HTTP
 //!                                   ├── bare: the claude CLI without any of ours
 //!                                   ├── rivals: other products, when they are installed
-//!                                   ├── asker, stand_in, proxy: this binary again, inside a sandbox or beside
+//!                                   ├── asker, connector, stand_in, proxy: this binary again, inside a sandbox or beside
 //!                                   └── the scripted model, in this process
 //! ```
 //!
@@ -14,6 +14,7 @@
 
 mod asker;
 mod bare;
+mod connector;
 mod create;
 mod egress;
 mod ephemeral;
@@ -65,6 +66,10 @@ fn main() -> ExitCode {
         Some("files") => files::run(&rest[1..]),
         Some("proxy") => proxy::serve(rest.get(1).map_or("", String::as_str)),
         Some("ask") => asker::run(rest.get(1).map_or("", String::as_str)),
+        Some("connect") => {
+            let host = rest.get(1).map_or("", String::as_str);
+            connector::run(host, rest.get(2).map(String::as_str))
+        }
         _ => measure(&rest),
     };
     match result {

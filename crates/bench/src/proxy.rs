@@ -1,6 +1,8 @@
 //! What the proxy of the way out costs: a tunnel's throughput, a request whose TLS ends in egress,
-//! requests beside a proxy that comes as a Debian package, and a decision among 1,000 rules.
+//! requests beside a proxy that comes as a Debian package, a connection of a program that knows no proxy,
+//! and a decision among 1,000 rules.
 
+mod by_name;
 mod decision;
 mod hosts;
 mod rates;
@@ -24,6 +26,8 @@ pub async fn run(setting: &Setting) -> Result<Vec<Row>> {
             .context("the request with TLS")?,
         rates::run(setting).await.context("the rates")?,
     ];
+    let by_name = by_name::run(setting).await;
+    rows.push(by_name.context("the connection by name")?);
     rows.push(decision::run(setting)?);
     Ok(rows)
 }

@@ -1,6 +1,7 @@
 //! Egress with a policy of a measurement's own, and connections to it over TCP.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -8,7 +9,7 @@ use anyhow::Result;
 use async_trait::async_trait;
 use egress::{
     Admission, Audit, Authority, ClientId, Config, CredentialError, Credentials, Egress, Estimate,
-    HostPort, Policies, Policy, Record, Secret, Slot, Standing, SystemResolver, Traffic, UsageSink,
+    HostPort, Policies, Policy, Record, Resolver, Secret, Slot, Standing, Traffic, UsageSink,
     Windows,
 };
 use tokio::net::TcpListener;
@@ -22,8 +23,8 @@ pub struct Proxy {
     _tasks: JoinSet<()>,
 }
 
-/// Serves the proxy by this policy. Hosts on loopback may be reached as these names.
-pub async fn proxy(policy: Policy, private: Vec<HostPort>, authorities: String) -> Result<Proxy> {
+/// Egress by this policy. Hosts on loopback may be reached as these names.
+pub fn egress(policy: Policy, private: Vec<HostPort>, authorities: String) -> Result<Egress> {
     let mut config = Config::new("http://127.0.0.1:9".parse()?, Slot("model".into()));
     config.operator.private_hosts = private;
     config.authorities = authorities;
@@ -36,10 +37,25 @@ pub async fn proxy(policy: Policy, private: Vec<HostPort>, authorities: String) 
         credentials: world.clone(),
         usage: world.clone(),
         audit: world,
-        resolver: Arc::new(SystemResolver),
+        resolver: Arc::new(Loopback),
         clock: SystemTime::now,
     };
-    let egress = Egress::new(config, windows)?;
+    Ok(Egress::new(config, windows)?)
+}
+
+/// Every name is on loopback.
+struct Loopback;
+
+#[async_trait]
+impl Resolver for Loopback {
+    async fn resolve(&self, _: &str) -> io::Result<Vec<IpAddr>> {
+        Ok(vec![Ipv4Addr::LOCALHOST.into()])
+    }
+}
+
+/// Serves the proxy by this policy.
+pub async fn proxy(policy: Policy, private: Vec<HostPort>, authorities: String) -> Result<Proxy> {
+    let egress = egress(policy, private, authorities)?;
     let authority = Arc::new(Authority::new()?);
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     let addr = listener.local_addr()?;
