@@ -132,7 +132,7 @@ impl Line {
     }
 
     /// Sends a request and waits for its reply. Dropped, it stays sent.
-    async fn ask(&self, ask: Ask, tail: &[&str]) -> Result<Answer, ProviderError> {
+    async fn ask(&self, ask: Ask, tail: &[&[u8]]) -> Result<Answer, ProviderError> {
         let (_, receiver) = self.send(ask, tail).await?;
         receive(receiver).await
     }
@@ -140,7 +140,7 @@ impl Line {
     async fn send(
         &self,
         ask: Ask,
-        tail: &[&str],
+        tail: &[&[u8]],
     ) -> Result<(u64, oneshot::Receiver<Answer>), ProviderError> {
         let place = self.places.clone().acquire_owned().await;
         let place = place.map_err(|_| gone())?;
@@ -288,13 +288,13 @@ impl Provider for Remote {
 
     async fn create(&self, spec: &Spec) -> Result<Sandbox, ProviderError> {
         let trusted = spec.trusted.as_ref();
-        let tail = trusted.map(|lists| [lists.all.as_str(), lists.own.as_str()]);
+        let tail = trusted.map(|lists| [lists.all.as_bytes(), lists.own.as_bytes(), &lists.java]);
         let ask = Ask::Create {
             spec: Box::new(Spec {
                 trusted: None,
                 ..spec.clone()
             }),
-            trusted: trusted.map(|lists| lists.all.len()),
+            trusted: trusted.map(|lists| (lists.all.len(), lists.own.len())),
         };
         let tail = tail.as_ref().map_or(&[][..], |tail| &tail[..]);
         let (number, receiver) = self.line.send(ask, tail).await?;

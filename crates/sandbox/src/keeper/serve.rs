@@ -264,10 +264,10 @@ async fn work(
 fn whole(mut ask: Ask, tail: &Bytes) -> Result<Ask, FrameError> {
     if let Ask::Create {
         spec,
-        trusted: Some(first),
+        trusted: Some(lengths),
     } = &mut ask
     {
-        spec.trusted = Some(wire::trusted(tail, *first)?);
+        spec.trusted = Some(wire::trusted(tail, *lengths)?);
     }
     Ok(ask)
 }

@@ -39,8 +39,9 @@ pub(super) enum Ask {
     Begin,
     Create {
         spec: Box<Spec>,
-        /// Of [`Spec::trusted`], the bytes of its first text; the rest of the tail is the second.
-        trusted: Option<usize>,
+        /// Of [`Spec::trusted`], the bytes of its first and second list; the rest of the tail is the
+        /// third.
+        trusted: Option<(usize, usize)>,
     },
     /// Nobody waits for the making of this number any more.
     Cancel,
@@ -105,7 +106,7 @@ pub(super) fn codec() -> LengthDelimitedCodec {
 }
 
 /// A frame ready to be sent.
-pub(super) fn encode(head: &impl Serialize, tail: &[&str]) -> Result<Bytes, FrameError> {
+pub(super) fn encode(head: &impl Serialize, tail: &[&[u8]]) -> Result<Bytes, FrameError> {
     let head = serde_json::to_vec(head).map_err(|error| FrameError::Garbage(error.to_string()))?;
     let length = 4 + head.len() + tail.iter().map(|part| part.len()).sum::<usize>();
     let (Ok(whole), true) = (u32::try_from(length), length <= LONGEST) else {
@@ -116,7 +117,7 @@ pub(super) fn encode(head: &impl Serialize, tail: &[&str]) -> Result<Bytes, Fram
     frame.put_u32_le(u32::try_from(head.len()).expect("it is shorter than the whole"));
     frame.put_slice(&head);
     for part in tail {
-        frame.put_slice(part.as_bytes());
+        frame.put_slice(part);
     }
     Ok(frame.freeze())
 }
@@ -137,14 +138,18 @@ pub(super) fn decode<T: DeserializeOwned>(mut frame: Bytes) -> Result<(T, Bytes)
 }
 
 /// Puts the lists of authorities back where they belong.
-pub(super) fn trusted(tail: &Bytes, first: usize) -> Result<Trusted, FrameError> {
+pub(super) fn trusted(tail: &Bytes, lengths: (usize, usize)) -> Result<Trusted, FrameError> {
     let garbage = |text: &str| FrameError::Garbage(text.to_owned());
-    let (all, own) = tail
-        .split_at_checked(first)
-        .ok_or_else(|| garbage("its lists are cut short"))?;
+    let cut = || garbage("its lists are cut short");
+    let (all, rest) = tail.split_at_checked(lengths.0).ok_or_else(cut)?;
+    let (own, java) = rest.split_at_checked(lengths.1).ok_or_else(cut)?;
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec());
     match (text(all), text(own)) {
-        (Ok(all), Ok(own)) => Ok(Trusted { all, own }),
+        (Ok(all), Ok(own)) => Ok(Trusted {
+            all,
+            own,
+            java: java.to_vec(),
+        }),
         _ => Err(garbage("its lists are no text")),
     }
 }
@@ -165,16 +170,18 @@ mod tests {
     #[test]
     fn head_and_tail_come_back_as_they_were() {
         let ask = Ask::Group("one".parse().unwrap(), "a".into(), GroupLimits::default());
-        let frame = encode(&Request { number: 7, ask }, &["alle", "own"]).unwrap();
+        let frame = encode(&Request { number: 7, ask }, &[b"alle", b"own", b"\xfe\xed"]).unwrap();
         let (request, tail): (Request, _) = decode(through(&frame)).unwrap();
         assert_eq!(request.number, 7);
         assert!(
             matches!(request.ask, Ask::Group(id, name, _) if id.as_str() == "one" && name == "a")
         );
-        let lists = trusted(&tail, 4).unwrap();
+        let lists = trusted(&tail, (4, 3)).unwrap();
         assert_eq!((lists.all.as_str(), lists.own.as_str()), ("alle", "own"));
-        assert!(trusted(&tail, 8).is_err());
-        assert!(trusted(&Bytes::from_static(b"\xff"), 0).is_err());
+        assert_eq!(lists.java, b"\xfe\xed");
+        assert!(trusted(&tail, (10, 0)).is_err());
+        assert!(trusted(&tail, (4, 6)).is_err());
+        assert!(trusted(&Bytes::from_static(b"\xff"), (0, 1)).is_err());
     }
 
     #[test]
@@ -211,7 +218,7 @@ mod tests {
     fn a_frame_that_is_too_long_is_neither_made_nor_taken() {
         let tail = "x".repeat(LONGEST);
         assert!(matches!(
-            encode(&(), &[&tail]),
+            encode(&(), &[tail.as_bytes()]),
             Err(FrameError::TooLong { .. })
         ));
         let mut bytes = BytesMut::new();

@@ -7,10 +7,7 @@ use std::{
     time::Duration,
 };
 
-use sandbox::{
-    Provider,
-    guest_channel::{Arrival, GUEST, Guest, Incoming},
-};
+use sandbox::guest_channel::{Arrival, GUEST, Guest, Incoming};
 use serde::Deserialize;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
