@@ -13,8 +13,9 @@ use tokio::process::{Child, Command};
 use crate::process::Process;
 use crate::wait::soon;
 
-/// What passes from this process's environment to the server's: where programs are.
-const PASSED: [&str; 2] = ["PATH", "LANG"];
+/// What passes from this process's environment to the server's: where programs are, and, for a run of
+/// all tests with a server that stays root (`root`) or is somebody else, who it is.
+const PASSED: [&str; 3] = ["PATH", "LANG", "HOSTEL_SERVER_USER"];
 
 /// The binary under test: `HOSTEL_BIN`, or the one next to this test's own executable.
 ///
