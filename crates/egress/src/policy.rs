@@ -3,6 +3,7 @@
 mod packages;
 mod rule;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
@@ -166,8 +167,10 @@ impl fmt::Display for HostPattern {
         if self.wildcard {
             f.write_str("*.")?;
         }
-        f.write_str(&self.host)?;
-        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
+        match self.port {
+            Some(port) => write!(f, "{}:{port}", bracketed(&self.host)),
+            None => f.write_str(&self.host),
+        }
     }
 }
 
@@ -213,7 +216,15 @@ impl FromStr for HostPort {
 
 impl fmt::Display for HostPort {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        write!(f, "{}:{}", bracketed(&self.host), self.port)
+    }
+}
+
+/// A host as it stands before a port: an address of many colons in brackets.
+fn bracketed(host: &str) -> Cow<'_, str> {
+    match host.contains(':') {
+        true => format!("[{host}]").into(),
+        false => host.into(),
     }
 }
 
