@@ -93,7 +93,11 @@ impl fmt::Display for At<'_> {
         }
         match self.step {
             Step::Root => f.write_str("request body"),
-            Step::Key(key) => f.write_str(key),
+            // A key may be the client's own, and the message goes to logs and terminals.
+            Step::Key(key) => key.chars().try_for_each(|one| match one.is_control() {
+                true => write!(f, "{}", one.escape_default()),
+                false => fmt::Write::write_char(f, one),
+            }),
             Step::Index(index) => write!(f, "{index}"),
         }
     }
