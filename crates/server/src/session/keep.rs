@@ -3,15 +3,12 @@
 //! A snapshot's content is durable before its row is written, and its row is removed before its content.
 //! The same holds for results. Whatever lies on disk without a row is nobody's.
 
+mod outputs;
+
 use std::collections::HashSet;
-use std::io::Read as _;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::Path;
 use std::sync::Arc;
 
-use api::id::Prefix;
 use chrono::{DateTime, Utc};
-use sha2::{Digest as _, Sha256};
 use snapshot::{Early, SaveError, SnapshotId, Snapshots};
 use store::{FileRow, NewSnapshot, SessionRow, SnapshotRow, Store};
 use tokio::sync::{Mutex, oneshot};
@@ -23,14 +20,12 @@ use super::runner::with_causes;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::ids::Ids;
+pub use outputs::Output;
+pub(super) use outputs::unpack;
 
 /// Snapshots of a session that are kept; when there are twice as many, the older half goes. Enough to
 /// fork from any of the last turns.
 const SNAPSHOTS: usize = 16;
-/// Results of one task. What lies there beyond that is not kept, and the session is told.
-const OUTPUTS: usize = 1000;
-/// Bytes of one result, as the public contract limits files.
-const OUTPUT_BYTES: u64 = 500 * 1024 * 1024;
 
 /// Where snapshots and results lie.
 #[derive(Clone)]
@@ -60,15 +55,6 @@ pub struct Kept {
     written: u64,
     /// Whether it differs from the one before.
     changed: bool,
-}
-
-/// A result that is durable.
-#[derive(Debug, Clone)]
-pub struct Output {
-    id: String,
-    filename: String,
-    size_bytes: u64,
-    sha256: [u8; 32],
 }
 
 impl Kept {
@@ -313,67 +299,8 @@ impl Keeping {
         let packed = seat.pack_outputs().await;
         let tar = SyncIoBridge::new(packed.map_err(|error| with_causes(&error))?);
         let (blobs, ids) = (self.keeper.blobs.clone(), self.keeper.ids.clone());
-        let unpacked = tokio::task::spawn_blocking(move || unpack(tar, &blobs, &ids)).await;
+        let most = seat.most_content();
+        let unpacked = tokio::task::spawn_blocking(move || unpack(tar, &blobs, &ids, most)).await;
         unpacked.map_err(|_| "unpacking failed".to_owned())?
     }
-}
-
-/// Writes each regular file of an archive to a file of its own.
-fn unpack(tar: impl std::io::Read, blobs: &Blobs, ids: &Ids) -> Result<Vec<Output>, String> {
-    let failed = |error: std::io::Error| with_causes(&error);
-    let mut make = std::fs::DirBuilder::new();
-    make.recursive(true).mode(0o700);
-    make.create(blobs.dir()).map_err(failed)?;
-    let mut outputs = Vec::new();
-    let mut archive = tar::Archive::new(tar);
-    for entry in archive.entries().map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if !entry.header().entry_type().is_file() {
-            continue;
-        }
-        let path = entry.path().map_err(failed)?.into_owned();
-        let filename = path
-            .strip_prefix(".")
-            .unwrap_or(&path)
-            .display()
-            .to_string();
-        let size = entry.size();
-        if outputs.len() == OUTPUTS {
-            return Err(format!("there are more than {OUTPUTS} of them"));
-        }
-        if size > OUTPUT_BYTES {
-            return Err(format!(
-                "{filename} has {size} bytes, more than {OUTPUT_BYTES}"
-            ));
-        }
-        let id = ids.mint(Prefix::File);
-        let sha256 = write(entry.take(OUTPUT_BYTES), &blobs.path(&id)).map_err(failed)?;
-        outputs.push(Output {
-            id,
-            filename,
-            size_bytes: size,
-            sha256,
-        });
-    }
-    // The names, too, are to survive a power cut.
-    let directory = std::fs::File::open(blobs.dir()).map_err(failed)?;
-    directory.sync_all().map_err(failed)?;
-    Ok(outputs)
-}
-
-/// Writes a file durably; the hash of what was written.
-fn write(mut content: impl std::io::Read, path: &Path) -> std::io::Result<[u8; 32]> {
-    let mut file = std::fs::File::create_new(path)?;
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 128 * 1024];
-    loop {
-        let read = content.read(&mut buffer)?;
-        if read == 0 {
-            break;
-        }
-        hash.update(&buffer[..read]);
-        std::io::Write::write_all(&mut file, &buffer[..read])?;
-    }
-    file.sync_all()?;
-    Ok(hash.finalize().into())
 }
