@@ -9,6 +9,7 @@ mod bench;
 mod check;
 mod codegen;
 mod dist;
+mod fuzz;
 mod metadata;
 mod shell;
 mod source;
@@ -47,6 +48,8 @@ enum Task {
     Codegen(codegen::Options),
     /// Builds the release binary into target/dist
     Dist,
+    /// Searches for inputs that break a fuzz target, following the coverage
+    Fuzz(fuzz::Options),
     /// Measures the promises of docs/SPECIFICATION.md against their baselines
     Bench(bench::Options),
 }
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Task::Unused => unused::run(),
         Task::Codegen(options) => codegen::run(&options),
         Task::Dist => dist::run(),
+        Task::Fuzz(options) => fuzz::run(&options),
         Task::Bench(options) => bench::run(&options),
     };
     // Printed here and not returned: a backtrace of the task helps nobody who broke a rule.

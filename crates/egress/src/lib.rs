@@ -28,6 +28,8 @@ mod attempts;
 mod audit;
 mod decide;
 mod forward;
+#[cfg(test)]
+mod fuzz;
 mod head;
 mod idle;
 mod inject;

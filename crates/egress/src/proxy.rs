@@ -31,6 +31,11 @@ mod tunnel;
 mod upgrade;
 mod upstream;
 
+#[cfg(test)]
+pub(crate) use guard::guarded;
+#[cfg(test)]
+pub(crate) use requests::Mode;
+
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 

@@ -4,7 +4,7 @@
 //! by a short queue: the slower side makes the other wait.
 
 mod pack;
-mod unpack;
+pub mod unpack;
 
 use std::{
     io::{self, Read, Write},

@@ -15,6 +15,8 @@
 mod archive;
 mod confine;
 mod file_wall;
+#[cfg(test)]
+mod fuzz;
 mod identity;
 mod init;
 mod make_dir;

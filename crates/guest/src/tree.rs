@@ -13,7 +13,7 @@
 mod chain;
 mod known;
 mod mapped;
-mod restore;
+pub mod restore;
 mod save;
 
 use bytes::{Bytes, BytesMut};

@@ -29,6 +29,8 @@ mod class;
 pub mod feed;
 pub mod fleet;
 pub mod fork;
+#[cfg(test)]
+mod fuzz;
 mod isolation;
 pub mod keep;
 pub mod ladder;

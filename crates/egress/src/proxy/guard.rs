@@ -231,4 +231,7 @@ impl<I: AsyncWrite + Unpin> AsyncWrite for Guard<I> {
 }
 
 #[cfg(test)]
+pub(crate) use tests::guarded;
+
+#[cfg(test)]
 mod tests;

@@ -44,7 +44,7 @@ pub(super) const CONNECTION_WINDOW: u32 = 4 << 20;
 const MAX_HEADERS: u32 = 64 * 1024;
 
 /// How requests say where they go.
-pub(super) enum Mode {
+pub(crate) enum Mode {
     /// Each names its host: a proxy of plain HTTP.
     Forward,
     /// All are for one host, inside a connection that was opened for it.

@@ -6,6 +6,7 @@
 
 mod damage;
 mod fixture;
+mod fuzz;
 mod killed;
 mod lines;
 mod trees;

@@ -5,6 +5,7 @@
 mod fixture;
 
 mod crash;
+mod cursors;
 mod disk;
 mod events;
 mod files;

@@ -1,9 +1,37 @@
 use super::*;
 
-/// What the library gets of these bytes, and what it is told of each request.
-fn through(mode: Mode, bytes: &str) -> (String, Vec<String>) {
+/// A connection that says these pieces, one at each read, and closes.
+struct Pieces<'a>(Box<dyn Iterator<Item = &'a [u8]> + 'a>);
+
+impl AsyncRead for Pieces<'_> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Some(piece) = self.0.next() {
+            buf.put_slice(piece);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// What the library gets of these pieces, and what it is told of each request: its target, or nothing
+/// where it is refused.
+pub(crate) fn guarded<'a>(
+    mode: Mode,
+    pieces: Box<dyn Iterator<Item = &'a [u8]> + 'a>,
+) -> (Vec<u8>, Vec<Option<Target>>) {
+    let (read, told) = read(mode, pieces);
+    (read, told.into_iter().map(Result::ok).collect())
+}
+
+fn read<'a>(
+    mode: Mode,
+    pieces: Box<dyn Iterator<Item = &'a [u8]> + 'a>,
+) -> (Vec<u8>, VecDeque<Result<Target, Refusal>>) {
     let guarded = Arc::new(Guarded::default());
-    let mut guard = Guard::new(bytes.as_bytes(), Arc::new(mode), Arc::clone(&guarded));
+    let mut guard = Guard::new(Pieces(pieces), Arc::new(mode), Arc::clone(&guarded));
     let mut read = Vec::new();
     let cx = &mut Context::from_waker(std::task::Waker::noop());
     loop {
@@ -15,13 +43,17 @@ fn through(mode: Mode, bytes: &str) -> (String, Vec<String>) {
             _ => break,
         }
     }
-    let read = String::from_utf8(read).unwrap();
     let heads = std::mem::take(&mut *guarded.heads.lock().unwrap());
+    (read, heads)
+}
+
+fn through(mode: Mode, bytes: &str) -> (String, Vec<String>) {
+    let (read, heads) = read(mode, Box::new(bytes.as_bytes().chunks(PIECE)));
     let told = heads.into_iter().map(|head| match head {
         Ok(target) => target.to_string(),
         Err(refusal) => refusal.cause.to_owned(),
     });
-    (read, told.collect())
+    (String::from_utf8(read).unwrap(), told.collect())
 }
 
 fn inside() -> Mode {
