@@ -7,6 +7,7 @@
 mod manifests;
 mod seams;
 mod text;
+mod threats;
 mod unsafe_code;
 
 use std::fmt;
@@ -46,7 +47,7 @@ pub struct Tree {
 
 type Rule = fn(&Tree) -> Vec<Finding>;
 
-const RULES: [(&str, Rule); 7] = [
+const RULES: [(&str, Rule); 8] = [
     ("who imports whom", manifests::imports),
     ("one owner per driver", manifests::owners),
     ("shared lints and versions", manifests::shared),
@@ -54,6 +55,7 @@ const RULES: [(&str, Rule); 7] = [
     ("unsafe code", unsafe_code::check),
     ("module heads and names", text::heads),
     ("words", text::words),
+    ("claims and their tests", threats::check),
 ];
 
 /// Checks every rule and prints each finding; any finding is an error.
