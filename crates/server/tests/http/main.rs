@@ -14,6 +14,7 @@ mod environments;
 mod events;
 mod files;
 mod fork;
+mod ids;
 mod models;
 mod retention;
 mod routes;
