@@ -18,6 +18,8 @@ mod host;
 mod introspection;
 #[path = "escapes/network.rs"]
 mod network;
+#[path = "escapes/swaps.rs"]
+mod swaps;
 
 use std::collections::BTreeMap;
 
