@@ -106,9 +106,9 @@ impl Actor {
             .conversation(!resumable, known, interrupted)
             .await
             .map_err(Unstartable::End)?;
-        // What a claude that was killed had written down itself, but not yet told us, would be known to
-        // its next one alone, and missing from what every later one is brought back from.
-        let transcript = if (new_seat || interrupted) && resumable {
+        // Also where a claude has been before: what it had written down itself, but not yet told us, would
+        // be known to its next one alone; and the agent can write to its file, or remove it.
+        let transcript = if resumable {
             let made = start::transcript(&self.row.claude_session, &files);
             made.map_err(|error| Unstartable::why(&error))?
         } else {
