@@ -1,5 +1,7 @@
 //! What a sandbox may reach.
 
+use std::net::Ipv4Addr;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -113,11 +115,14 @@ fn check_hosts(hosts: &[String], at: At<'_>) -> Result<(), Invalid> {
 
 /// Whether it is a host, or `*.` and a domain.
 pub(super) fn is_host_pattern(host: &str) -> bool {
-    is_host(host.strip_prefix("*.").unwrap_or(host))
+    match host.strip_prefix("*.") {
+        Some(domain) => is_name(domain),
+        None => is_name(host) || host.parse::<Ipv4Addr>().is_ok(),
+    }
 }
 
-/// Whether every label is one of the DNS (RFC 1123), which IPv4 addresses are as well.
-fn is_host(host: &str) -> bool {
+/// Whether it is a DNS name. One that ends in a number is none: some readers take it for an address.
+fn is_name(host: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && !label.starts_with('-')
@@ -126,5 +131,10 @@ fn is_host(host: &str) -> bool {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
-    host.len() <= 253 && host.split('.').all(label)
+    let last = host.rsplit('.').next().unwrap_or_default();
+    let number = last.bytes().all(|byte| byte.is_ascii_digit())
+        || last
+            .get(..2)
+            .is_some_and(|start| start.eq_ignore_ascii_case("0x"));
+    host.len() <= 253 && host.split('.').all(label) && !number
 }
