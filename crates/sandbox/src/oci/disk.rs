@@ -8,7 +8,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom},
     os::{fd::AsRawFd, unix::fs::PermissionsExt},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
 };
 
 use nix::{
@@ -16,7 +16,7 @@ use nix::{
     unistd::{Whence, lseek64},
 };
 
-use super::request::WRITABLE;
+use super::{request::WRITABLE, runtime};
 
 /// The smallest disk: below, ext4's own needs dwarf what a user gets.
 pub(super) const SMALLEST: u64 = 16 << 20;
@@ -120,11 +120,7 @@ fn format(work: &Path, bytes: u64) -> Result<PathBuf, TemplateError> {
 fn mkfs(image: &Path, tree: &Path, size: u64, inodes: u64) -> Result<(), TemplateError> {
     let _ = fs::remove_file(image);
     File::create(image)?.set_len(size.next_multiple_of(BLOCK))?;
-    let output = Command::new("mkfs.ext4")
-        .env(
-            "PATH",
-            "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin",
-        )
+    let output = runtime::program("mkfs.ext4")
         .args([
             "-q",
             "-F",

@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsStr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -32,9 +33,19 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
         .find(|path| path.is_absolute() && path.is_file())
 }
 
+/// A program of the host, without our environment: there are keys in it, and `/proc` shows it.
+pub(super) fn program(path: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(path);
+    command.env_clear().env(
+        "PATH",
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    );
+    command
+}
+
 /// The first line of what a program says about its version.
 pub(crate) fn version(path: &Path) -> Option<String> {
-    let output = Command::new(path)
+    let output = program(path)
         .arg("--version")
         .stdin(Stdio::null())
         .output()
@@ -75,7 +86,7 @@ pub(super) fn traces(state: &Path) -> Vec<(String, PathBuf)> {
 /// Lets the runtime remove what it knows about a container that has ended. Its failure says
 /// nothing: what matters is removed by us afterwards.
 pub(super) fn forget(path: &Path, state: &Path, id: &str) {
-    let _ = Command::new(path)
+    let _ = program(path)
         .arg("--root")
         .arg(state)
         .args(["delete", "--force", id])
