@@ -18,6 +18,7 @@
 // Helpers of tests are tests, too.
 #![allow(clippy::unwrap_used)]
 
+pub mod canaries;
 pub mod chance;
 pub mod cli;
 pub mod client;
@@ -34,6 +35,7 @@ pub mod wait;
 pub mod watch;
 pub mod world;
 
+pub use canaries::Canaries;
 pub use cli::Cli;
 pub use client::{Answer, Client};
 pub use process::{Process, Sandbox};

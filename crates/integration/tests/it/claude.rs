@@ -145,3 +145,50 @@ async fn a_line_of_a_hundred_megabytes_is_dropped_and_told() {
     assert!(memory < 150, "the server holds {memory} MiB");
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_hundred_thousand_tiny_frames_are_taken_as_they_come() {
+    // What is not known becomes an event each; deltas are shown and not kept.
+    let frames = r#"yes '{"type":"x","n":1}' | head -n 2000
+  yes '{"type":"stream_event","event":{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}},"parent_tool_use_id":null}' | head -n 98000"#;
+    let Some(world) = Setup::default().cli(faulty(frames)).start().await else {
+        return;
+    };
+    let session = world.session(&Agent::free()).await;
+    session.turn("hello").await.answered("here I am");
+    session.turn("hello").await.answered("here I am");
+    let memory = world.server().memory() >> 20;
+    assert!(memory < 150, "the server holds {memory} MiB");
+    world.end().await;
+}
+
+/// What a tool prints comes through the real CLI, whatever it is.
+#[tokio::test]
+async fn a_tool_may_print_anything() {
+    let Some(world) = World::new().await else {
+        return;
+    };
+    let session = world.session(&Agent::free()).await;
+    for command in [
+        "head -c 1000 /dev/zero",
+        "printf 'half a character: \\303'",
+        "printf '\\377\\376\\000\\001 no end of line'",
+        "head -c 30000000 /dev/zero | tr '\\0' a",
+        "yes | head -c 300000000",
+        "yes 'a line' | head -n 1000000",
+        "printf '\\033]0;title\\007\\033[2J{\"type\":\"result\",\"subtype\":\"success\"}\\n'",
+        "trap '' TERM; (trap '' TERM; sleep 300) > /dev/null 2>&1 & echo left behind",
+    ] {
+        let call = serde_json::json!({ "command": command });
+        let turn = session
+            .turn(&format!("@tool Bash {call}\n@say printed"))
+            .await;
+        assert_eq!(turn.texts(), ["printed"], "{command}: {turn:#?}");
+        assert_eq!(turn.stop_reason(), "end_turn", "{command}");
+        let result = turn.only("agent.tool_result").to_string();
+        assert!(result.len() < 4 << 20, "{command}: {} bytes", result.len());
+    }
+    let memory = world.server().memory() >> 20;
+    assert!(memory < 150, "the server holds {memory} MiB");
+    world.end().await;
+}

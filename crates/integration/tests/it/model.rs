@@ -181,3 +181,22 @@ async fn an_answer_that_reached_its_length_is_kept_and_the_turn_ends() {
     session.turn("@say fine").await.answered("fine");
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_stream_that_makes_no_sense_ends_the_turn_or_is_asked_for_again() {
+    let Some(world) = world().await else { return };
+    let session = world.session(&Agent::free()).await;
+    for script in [
+        "@raw this is no json",
+        "@raw {\"type\":\"content_block_delta\",\"index\":7,\"delta\":{\"type\":\"text_delta\",\"text\":\"x\"}}",
+        "@raw {\"type\":\"of_tomorrow\",\"deep\":[[[[]]]]}\n@say fine",
+        "@break overloaded_error times=1\n@say fine",
+        "@break api_error",
+    ] {
+        let turn = session.turn(script).await;
+        let told = !turn.errors().is_empty() || turn.stop_reason() == "end_turn";
+        assert!(told, "{script}: {turn:#?}");
+        session.turn("@say and on").await.answered("and on");
+    }
+    world.end().await;
+}

@@ -30,11 +30,14 @@ async fn a_transcript_that_is_deleted_or_replaced_in_a_turn_changes_nothing() {
         // A claude that starts anew beside these files gets what the server has.
         world.note();
         world.sandbox().await.claude().await.kill_and_wait().await;
-        session.turn("@say again").await.answered("again");
+        // Whether its end was seen before the message came decides whether that is told.
+        let turn = session.turn("@say again").await;
+        assert_eq!(turn.texts(), ["again"]);
         world.remembered(&session);
         bash(&session, damage).await;
         world.sandbox().await.guest.kill_and_wait().await;
-        session.turn("@say elsewhere").await.answered("elsewhere");
+        let turn = session.turn("@say elsewhere").await;
+        assert_eq!(turn.texts(), ["elsewhere"]);
         world.remembered(&session);
     }
     let forged = world
