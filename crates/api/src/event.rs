@@ -334,6 +334,8 @@ pub enum ErrorKind {
     CompactionLimitReachedError,
     /// A remote MCP server could not be reached.
     McpConnectionFailedError,
+    /// The credential of a remote MCP server cannot be used any more.
+    McpAuthenticationFailedError,
 }
 
 /// Whether the session goes on by itself after an error.

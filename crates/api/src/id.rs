@@ -23,6 +23,10 @@ pub enum Prefix {
     Workspace,
     /// An API key.
     ApiKey,
+    /// A vault.
+    Vault,
+    /// A credential of a vault.
+    Credential,
 }
 
 impl Prefix {
@@ -39,6 +43,8 @@ impl Prefix {
             Prefix::Request => "req_",
             Prefix::Workspace => "wrkspc_",
             Prefix::ApiKey => "apikey_",
+            Prefix::Vault => "vlt_",
+            Prefix::Credential => "vcrd_",
         }
     }
 }

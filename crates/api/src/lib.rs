@@ -13,6 +13,7 @@ pub mod api_key;
 pub mod audit;
 pub mod client_event;
 pub mod content;
+pub mod credential;
 pub mod environment;
 pub mod error;
 pub mod event;
@@ -29,6 +30,7 @@ pub mod read;
 pub mod session;
 pub mod time;
 pub mod tool;
+pub mod vault;
 pub mod workspace;
 
 /// Declares a type with exactly one value, for the `type` keys of the contract.

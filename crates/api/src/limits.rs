@@ -55,6 +55,26 @@ pub const EGRESS_RULES: usize = 1_000;
 pub const RULE_ITEMS: usize = 32;
 /// Characters in the path of a rule.
 pub const RULE_PATH: usize = 1_024;
+/// Vaults that a session is given; the contract's number for deployments.
+pub const VAULTS: usize = 50;
+/// Active credentials of a vault.
+pub const CREDENTIALS: usize = 20;
+/// Characters in the name of a vault or credential.
+pub const DISPLAY_NAME: usize = 255;
+/// Characters in an address that a credential is for.
+pub const CREDENTIAL_URL: usize = 2_047;
+/// Characters in a token or value, and in a scope.
+pub const TOKEN: usize = 8_192;
+/// Characters in a refresh token.
+pub const REFRESH_TOKEN: usize = 4_096;
+/// Characters in an OAuth client's id.
+pub const CLIENT_ID: usize = 1_024;
+/// Characters in an OAuth client's secret.
+pub const CLIENT_SECRET: usize = 512;
+/// Hosts that a credential names.
+pub const CREDENTIAL_HOSTS: usize = 16;
+/// Characters in the name of a variable; the contract names no number.
+pub const SECRET_NAME: usize = 255;
 
 /// Checks the length of a text, in characters.
 ///

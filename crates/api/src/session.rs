@@ -42,7 +42,7 @@ pub struct Session {
     pub metadata: Metadata,
     /// Always empty: not served yet.
     pub resources: Vec<Value>,
-    /// Always empty: not served yet.
+    /// Where its credentials come from.
     pub vault_ids: Vec<String>,
     /// Always null: not served yet.
     pub deployment_id: Option<String>,

@@ -114,7 +114,7 @@ fn check_hosts(hosts: &[String], at: At<'_>) -> Result<(), Invalid> {
 }
 
 /// Whether it is a host, or `*.` and a domain.
-pub(super) fn is_host_pattern(host: &str) -> bool {
+pub(crate) fn is_host_pattern(host: &str) -> bool {
     match host.strip_prefix("*.") {
         Some(domain) => is_name(domain),
         None => is_name(host) || host.parse::<Ipv4Addr>().is_ok(),

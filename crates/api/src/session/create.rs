@@ -22,6 +22,8 @@ pub struct CreateSession {
     pub agent: AgentRef,
     /// Where its sandbox comes from.
     pub environment_id: String,
+    /// Where its credentials come from; of two that fit, that of the vault named first is taken.
+    pub vault_ids: Vec<String>,
     /// Messages that start it; when empty it waits.
     pub initial_events: Vec<ClientEvent>,
     /// The cap.
@@ -61,7 +63,9 @@ impl Read for CreateSession {
             .optional::<Vec<ClientEvent>>("initial_events")?
             .unwrap_or_default();
         unserved(&mut fields, "resources")?;
-        unserved(&mut fields, "vault_ids")?;
+        let vault_ids = fields
+            .optional::<Vec<String>>("vault_ids")?
+            .unwrap_or_default();
         let budget = fields.optional("budget")?;
         let title: Option<String> = fields.optional("title")?;
         let metadata = fields
@@ -77,15 +81,25 @@ impl Read for CreateSession {
             at.key("title"),
         )?;
         check_initial_events(&initial_events, at.key("initial_events"))?;
+        check_vaults(&vault_ids, at.key("vault_ids"))?;
         Ok(CreateSession {
             agent,
             environment_id,
+            vault_ids,
             initial_events,
             budget,
             title,
             metadata,
         })
     }
+}
+
+fn check_vaults(ids: &[String], at: At<'_>) -> Result<(), Invalid> {
+    limits::items(ids.len(), limits::VAULTS, at)?;
+    for (index, id) in ids.iter().enumerate() {
+        limits::text(id, 1, limits::ID, at.index(index))?;
+    }
+    limits::unique(ids.iter().map(String::as_str), at)
 }
 
 fn check_initial_events(events: &[ClientEvent], at: At<'_>) -> Result<(), Invalid> {
