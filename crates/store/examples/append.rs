@@ -188,6 +188,7 @@ fn session(id: &str) -> SessionRow {
         agent: "{}".to_owned(),
         environment_id: "env".to_owned(),
         environment: "{}".to_owned(),
+        vault_ids: "[]".to_owned(),
         title: None,
         metadata: "{}".to_owned(),
         budget: None,

@@ -37,6 +37,8 @@ pub(crate) enum List {
     Workspaces,
     Keys,
     Audit,
+    Vaults,
+    Credentials,
 }
 
 #[derive(Serialize, Deserialize)]

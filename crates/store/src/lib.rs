@@ -1,4 +1,4 @@
-//! Everything durable: workspaces and their keys, agents, environments, sessions, their event logs, transcripts and usage,
+//! Everything durable: workspaces and their keys, vaults, agents, environments, sessions, their event logs, transcripts and usage,
 //! which snapshots and files there are, in one SQLite database that one process owns. The only crate that speaks SQL.
 //!
 //! One thread writes (`writer`: many requests, one transaction, one sync) and a few read
@@ -15,6 +15,7 @@
 mod agents;
 mod audit;
 mod checkpoint;
+mod credentials;
 mod cursor;
 mod environments;
 mod error;
@@ -33,6 +34,7 @@ mod snapshots;
 mod time;
 mod transcripts;
 mod usage;
+mod vaults;
 mod workspaces;
 mod writer;
 
@@ -47,6 +49,10 @@ use tokio::sync::oneshot;
 
 pub use agents::{AddVersionError, AgentQuery, AgentRow, Agents, InsertError, NewAgent};
 pub use audit::{AuditQuery, AuditRow, Audits};
+pub use credentials::{
+    CreateCredentialError, CredentialQuery, CredentialRow, Credentials, Sealed,
+    UpdateCredentialError,
+};
 pub use cursor::CursorError;
 pub use environments::{
     DeleteEnvironmentError, EnvironmentQuery, EnvironmentRow, Environments, NewEnvironment,
@@ -70,6 +76,7 @@ pub use snapshots::{NewSnapshot, SnapshotRow, Snapshots};
 pub use time::TimeRange;
 pub use transcripts::{TranscriptEntry, Transcripts};
 pub use usage::{ModelCall, RecordError, Totals, Usage};
+pub use vaults::{VaultQuery, VaultRow, Vaults};
 pub use workspaces::{Reach, WorkspaceRow, Workspaces};
 
 use queue::Queue;
@@ -155,6 +162,16 @@ impl Store {
     /// The keys with which callers prove who they are.
     pub fn keys(&self) -> Keys<'_> {
         Keys(self)
+    }
+
+    /// Vaults.
+    pub fn vaults(&self) -> Vaults<'_> {
+        Vaults(self)
+    }
+
+    /// Credentials of vaults, sealed.
+    pub fn credentials(&self) -> Credentials<'_> {
+        Credentials(self)
     }
 
     /// Agents and their versions.

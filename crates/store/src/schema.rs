@@ -22,6 +22,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0004_searches.sql"),
     include_str!("../migrations/0005_tenants.sql"),
     include_str!("../migrations/0006_audit.sql"),
+    include_str!("../migrations/0007_vaults.sql"),
 ];
 
 /// Marks a file as ours in its header ("host" in ASCII).

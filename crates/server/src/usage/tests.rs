@@ -170,6 +170,7 @@ fn row(id: &str) -> SessionRow {
         agent: "{}".to_owned(),
         environment_id: "env_1".to_owned(),
         environment: "{}".to_owned(),
+        vault_ids: "[]".to_owned(),
         title: None,
         metadata: "{}".to_owned(),
         budget: None,

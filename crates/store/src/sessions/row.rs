@@ -26,6 +26,8 @@ pub struct SessionRow {
     pub environment_id: String,
     /// The environment's configuration at creation, as JSON text.
     pub environment: String,
+    /// The vaults that it was given, as a JSON list of ids.
+    pub vault_ids: String,
     /// A name for people.
     pub title: Option<String>,
     /// The caller's own pairs, as JSON text.
@@ -114,7 +116,7 @@ impl FromSql for Status {
 pub(super) const SELECT: &str =
     "SELECT sessions.number, id, workspace_id, agent_id, agent_version, agent,
     environment_id, environment, title, metadata, budget, status, attention, claude_session, usage,
-    stats, created_at, updated_at, archived_at
+    stats, created_at, updated_at, archived_at, vault_ids
     FROM sessions JOIN session_state ON session_id = id";
 
 pub(super) fn get(
@@ -135,8 +137,8 @@ pub(super) fn insert(connection: &Connection, row: &SessionRow) -> rusqlite::Res
     connection
         .prepare_cached(
             "INSERT INTO sessions (id, workspace_id, agent_id, agent_version, agent, environment_id,
-                 environment, title, metadata, budget, created_at, archived_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                 environment, title, metadata, budget, created_at, archived_at, vault_ids)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             row.id,
@@ -151,6 +153,7 @@ pub(super) fn insert(connection: &Connection, row: &SessionRow) -> rusqlite::Res
             row.budget,
             Micros(row.created_at),
             row.archived_at.map(Micros),
+            row.vault_ids,
         ])?;
     connection
         .prepare_cached(
@@ -190,5 +193,6 @@ pub(super) fn parse(row: &Row<'_>) -> rusqlite::Result<SessionRow> {
         created_at: row.get::<_, Micros>(16)?.0,
         updated_at: row.get::<_, Micros>(17)?.0,
         archived_at: row.get::<_, Option<Micros>>(18)?.map(|at| at.0),
+        vault_ids: row.get(19)?,
     })
 }

@@ -102,6 +102,7 @@ pub fn session(id: &str) -> SessionRow {
         agent: r#"{"id":"agent_1"}"#.to_owned(),
         environment_id: "env_1".to_owned(),
         environment: r#"{"type":"cloud"}"#.to_owned(),
+        vault_ids: "[]".to_owned(),
         title: None,
         metadata: "{}".to_owned(),
         budget: None,

@@ -18,3 +18,4 @@ mod retention;
 mod sessions;
 mod snapshots;
 mod tenants;
+mod vaults;

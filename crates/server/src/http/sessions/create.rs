@@ -138,6 +138,7 @@ fn row(
         agent: json(agent)?,
         environment_id: request.environment_id.clone(),
         environment: json(config)?,
+        vault_ids: json(&request.vault_ids)?,
         title: request.title.clone(),
         metadata: json(&request.metadata)?,
         budget: request.budget.as_ref().map(json).transpose()?,

@@ -25,7 +25,7 @@ pub fn view(app: &App, row: &SessionRow) -> Result<Session, ApiError> {
         title: row.title.clone(),
         metadata: parse(&row.metadata)?,
         resources: Vec::new(),
-        vault_ids: Vec::new(),
+        vault_ids: parse(&row.vault_ids)?,
         deployment_id: None,
         budget: row.budget.as_deref().map(parse).transpose()?,
         outcome_evaluations: Vec::new(),
