@@ -15,6 +15,7 @@ use tracing::info;
 
 use crate::answer::Refusal;
 use crate::policy::Target;
+use crate::secret::Slot;
 use crate::usage::ClientId;
 use crate::windows::{Audit, Owner, Standing};
 
@@ -56,7 +57,7 @@ pub struct Record {
     pub bytes_in: u64,
     /// Bytes that went out.
     pub bytes_out: u64,
-    /// The credential that was put in.
+    /// The credentials that were put in, or would have been, by their slots and with commas between.
     pub credential: Option<String>,
     /// What ended it early, in a word; `None` when it came to its own end. `goes-on` when it has not
     /// ended: more records of it follow.
@@ -138,6 +139,29 @@ impl Entry {
         let mut record = self.lock();
         record.allowed = true;
         record.rule = rule;
+    }
+
+    /// This credential is put in, or would have been.
+    pub(crate) fn carries(&self, slot: &Slot) {
+        let mut record = self.lock();
+        match &mut record.credential {
+            Some(names) if names.split(',').any(|name| name == slot.0) => {}
+            Some(names) => {
+                names.push(',');
+                names.push_str(&slot.0);
+            }
+            none => *none = Some(slot.0.clone()),
+        }
+    }
+
+    /// The host said a credential back, which was taken out.
+    pub(crate) fn echoed(&self, slot: &Slot) {
+        let record = self.lock();
+        let (client, host) = (&record.client, record.host.as_deref().unwrap_or_default());
+        tracing::warn!(
+            client.id = %client, host, credential.id = slot.0,
+            "{host} said credential {} back, which was taken out of its answer", slot.0
+        );
     }
 
     /// It is on its way there.

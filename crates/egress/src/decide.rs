@@ -35,13 +35,23 @@ pub enum Verdict {
 pub(crate) enum Reach {
     /// Whatever is asked there is decided.
     Whole(Verdict),
-    /// Each request is decided by itself, so each must be seen. A host that a credential is bound to
-    /// belongs here as well.
+    /// Each request is decided by itself, or gets a credential, so each must be seen.
     Requests,
 }
 
 /// Decides by host and port.
 pub(crate) fn reach(policy: &Policy, operator: &Operator, target: &Target) -> Reach {
+    let bound = || {
+        let mut all = policy.bound.iter();
+        all.any(|binding| binding.covers(policy, target))
+    };
+    match by_host(policy, operator, target) {
+        Reach::Whole(Verdict::Allow { .. }) if bound() => Reach::Requests,
+        reach => reach,
+    }
+}
+
+fn by_host(policy: &Policy, operator: &Operator, target: &Target) -> Reach {
     // Whether requests are told apart, and whether one of them may be allowed.
     let (mut apart, mut some) = (false, false);
     let rules = policy.rules.iter().enumerate();

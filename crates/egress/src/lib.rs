@@ -10,8 +10,8 @@
 //! - [`Egress::serve_proxy`]: an HTTP proxy (`CONNECT` and absolute-form `http`)
 //!   to whatever the [`Policy`] of the client allows; and [`Egress::serve_name`], the
 //!   same for programs that know no proxy. What may be asked there at all
-//!   is tunnelled unread; where it depends on the request, TLS ends here, with a
-//!   certificate of the sandbox's own [`Authority`].
+//!   is tunnelled unread; where it depends on the request, or gets a credential,
+//!   TLS ends here, with a certificate of the sandbox's own [`Authority`].
 //!
 //! The crate sees the world through the traits of [`windows`] alone, so it runs
 //! the same inside the server, alone, or in a test. It never believes what a
@@ -40,10 +40,13 @@ mod traffic;
 mod turnstile;
 
 mod address;
+mod bound;
 mod config;
 mod connect;
+mod errand;
 mod policy;
 mod prices;
+mod replace;
 mod scan;
 mod secret;
 mod tls;
@@ -56,8 +59,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 pub use crate::attempts::Stray;
 pub use crate::audit::Record;
+pub use crate::bound::{Binding, Hosts, Put};
 pub use crate::config::{Config, ConfigError, KeyHeader};
 pub use crate::decide::{Verdict, decide};
+pub use crate::errand::{Answered, ErrandError, Errands};
 pub use crate::policy::{
     HostPattern, HostPort, Limits, Networking, Operator, ParseHostError, ParsePathError,
     PathPattern, Policy, Rule, Target,

@@ -315,11 +315,13 @@ fn no_key(way: &ModelWay, error: &CredentialError) -> Refusal {
             "credential_unavailable",
             message,
         ),
-        CredentialError::Missing | CredentialError::Malformed => Refusal::new(
-            StatusCode::FORBIDDEN,
-            "permission_error",
-            "credential_missing",
-            message,
-        ),
+        CredentialError::Missing | CredentialError::Malformed | CredentialError::NotRenewed => {
+            Refusal::new(
+                StatusCode::FORBIDDEN,
+                "permission_error",
+                "credential_missing",
+                message,
+            )
+        }
     }
 }

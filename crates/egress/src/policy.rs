@@ -7,6 +7,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::bound::Binding;
 
 pub(crate) use packages::REGISTRIES;
 pub use rule::{ParsePathError, PathPattern, Rule};
@@ -25,6 +28,8 @@ pub struct Policy {
     /// Hosts of the agent's declared MCP servers, one entry per server, the
     /// port always given (from the scheme when the URL has none).
     pub mcp_hosts: Vec<HostPort>,
+    /// What the client's credentials are bound to. Whoever asks such a host is looked at.
+    pub bound: Arc<[Binding]>,
 }
 
 /// How far an environment's network goes.
@@ -78,6 +83,7 @@ impl Policy {
             limits: Limits::default(),
             private_addresses: false,
             mcp_hosts: Vec::new(),
+            bound: Arc::default(),
         }
     }
 }

@@ -24,6 +24,7 @@ mod body;
 mod dial;
 mod first;
 mod guard;
+mod keys;
 mod requests;
 mod target;
 mod tasks;
@@ -54,7 +55,7 @@ use crate::idle::{Activity, Watched};
 use crate::policy::{Operator, Policy, Target};
 use crate::tls::{Authority, Trust};
 use crate::usage::ClientId;
-use crate::windows::{Audit, Policies, Resolver, Standing, Windows};
+use crate::windows::{Audit, Credentials, Policies, Resolver, Standing, Windows};
 
 /// How long a request head may take.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -63,6 +64,7 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 pub(crate) struct ProxyWay {
     policies: Arc<dyn Policies>,
     resolver: Arc<dyn Resolver>,
+    credentials: Arc<dyn Credentials>,
     audit: Arc<dyn Audit>,
     clock: fn() -> SystemTime,
     operator: Operator,
@@ -85,6 +87,7 @@ impl ProxyWay {
         Ok(Self {
             policies: Arc::clone(&windows.policies),
             resolver: Arc::clone(&windows.resolver),
+            credentials: Arc::clone(&windows.credentials),
             audit: Arc::clone(&windows.audit),
             clock: windows.clock,
             operator: config.operator.clone(),

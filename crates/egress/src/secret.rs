@@ -22,6 +22,22 @@ impl Secret {
         Self(content.into().into_bytes())
     }
 
+    /// Whether it is this text; every byte is compared.
+    #[must_use]
+    pub fn is(&self, text: &str) -> bool {
+        same(&self.0, text.as_bytes())
+    }
+
+    /// Takes over bytes that are secret because of what is in them.
+    pub(crate) fn of(content: Vec<u8>) -> Self {
+        Self(content)
+    }
+
+    /// The content, for what is sent to a host.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
     /// A header value `prefix` + secret, marked sensitive.
     pub(crate) fn header(&self, prefix: &str) -> Result<HeaderValue, CredentialError> {
         let mut line = Vec::with_capacity(prefix.len() + self.0.len());
@@ -49,10 +65,10 @@ impl Drop for Secret {
     }
 }
 
-/// What a seat of a sandbox shows where a key would be. It opens nothing but the
-/// way out of its own seat: sessions that share a sandbox share its loopback, and
+/// What a seat of a sandbox shows where a key or another credential would be. It opens nothing but
+/// the way out of its own seat: sessions that share a sandbox share its loopback, and
 /// one must not spend another's money. Its `Debug` shows no content.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Placeholder(Arc<[u8]>);
 
 impl Placeholder {
@@ -60,6 +76,11 @@ impl Placeholder {
     #[must_use]
     pub fn new(content: &str) -> Self {
         Self(content.as_bytes().into())
+    }
+
+    /// The text.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
     }
 
     /// Whether a request shows this placeholder and no other credential.
@@ -73,13 +94,16 @@ impl Placeholder {
             && shown.all(|other| other.is_some_and(|other| self.is(other)))
     }
 
-    /// Compares every byte, so that the time it takes tells nothing of where two
-    /// texts differ.
     fn is(&self, other: &[u8]) -> bool {
-        let differs = |(a, b): (&u8, &u8)| a ^ b;
-        let sum = self.0.iter().zip(other).map(differs).fold(0, |a, b| a | b);
-        self.0.len() == other.len() && std::hint::black_box(sum) == 0
+        same(&self.0, other)
     }
+}
+
+/// Compares every byte, so that the time it takes tells nothing of where two texts differ.
+fn same(one: &[u8], other: &[u8]) -> bool {
+    let differs = |(a, b): (&u8, &u8)| a ^ b;
+    let sum = one.iter().zip(other).map(differs).fold(0, |a, b| a | b);
+    one.len() == other.len() && std::hint::black_box(sum) == 0
 }
 
 impl fmt::Debug for Placeholder {
@@ -97,7 +121,7 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 /// Why a slot gave no credential. No variant carries content.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
-    /// Nothing is stored for the slot.
+    /// Nothing is stored for the slot, or not any more.
     #[error("no credential is set")]
     Missing,
     /// The stored credential cannot be a header value.
@@ -106,6 +130,9 @@ pub enum CredentialError {
     /// The store of credentials did not answer.
     #[error("the credential store cannot be reached")]
     Unavailable,
+    /// It has ended, and no new one could be had.
+    #[error("the credential has ended and could not be renewed")]
+    NotRenewed,
 }
 
 #[cfg(test)]

@@ -81,6 +81,31 @@ pub trait Credentials: Send + Sync {
     /// # Errors
     /// When the slot is empty or its store cannot be reached.
     async fn resolve(&self, slot: &Slot) -> Result<Secret, CredentialError>;
+
+    /// The same for a request of `client` that is about to be sent: one that would end in a moment is renewed
+    /// first.
+    ///
+    /// # Errors
+    /// When the slot is empty, its store cannot be reached, or it has ended and cannot be renewed.
+    async fn fresh(&self, client: &ClientId, slot: &Slot) -> Result<Secret, CredentialError> {
+        let _ = client;
+        self.resolve(slot).await
+    }
+
+    /// Another one than `refused`, which a host answered with 401 to a request of `client`; `None` when
+    /// there is nothing to renew it with.
+    ///
+    /// # Errors
+    /// When it should have been renewed and could not.
+    async fn renewed(
+        &self,
+        client: &ClientId,
+        slot: &Slot,
+        refused: &Secret,
+    ) -> Result<Option<Secret>, CredentialError> {
+        let _ = (client, slot, refused);
+        Ok(None)
+    }
 }
 
 /// Who keeps the books: sets money aside before a call, and is told what it used.

@@ -193,7 +193,11 @@ pub(super) fn check_name(name: &str, at: At<'_>) -> Result<(), Invalid> {
         return Err(at.invalid(format!("{rule}, got {}", quoted(name))));
     }
     let upper = name.to_ascii_uppercase();
-    if RESERVED.contains(&upper.as_str()) || RESERVED_PREFIXES.iter().any(|prefix| upper.starts_with(prefix)) {
+    if RESERVED.contains(&upper.as_str())
+        || RESERVED_PREFIXES
+            .iter()
+            .any(|prefix| upper.starts_with(prefix))
+    {
         let rule = "is a variable that the sandbox itself needs; take another name";
         return Err(at.invalid(format!("{} {rule}", quoted(name))));
     }

@@ -71,9 +71,18 @@ fn refusals_name_the_place() {
             with("resources", json!([{"type": "file"}])),
             "resources: not served",
         ),
-        (with("vault_ids", json!(["vlt_1", "vlt_1"])), "vault_ids: names must be unique"),
-        (with("vault_ids", json!([""])), "vault_ids.0: cannot be empty"),
-        (with("vault_ids", json!(vec!["v"; 51])), "vault_ids: at most 50"),
+        (
+            with("vault_ids", json!(["vlt_1", "vlt_1"])),
+            "vault_ids: names must be unique",
+        ),
+        (
+            with("vault_ids", json!([""])),
+            "vault_ids.0: cannot be empty",
+        ),
+        (
+            with("vault_ids", json!(vec!["v"; 51])),
+            "vault_ids: at most 50",
+        ),
         (
             with("budget", json!({"type": "limit"})),
             "budget.max_list_cost: field required",

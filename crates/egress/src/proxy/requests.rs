@@ -2,13 +2,14 @@
 //! HTTP/2, bodies and trailers in both directions at once, upgrades to WebSocket.
 //!
 //! Never passes a request on whose host is not the one that was decided about, and holds back no part
-//! of a body. Here is where a credential will be put in: after the decision, before the host.
+//! of a body but where a credential is put in: after the decision, before the host ([`Keys`]).
 
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::header::{CONNECTION, EXPECT, HOST, HeaderName, TE, TRAILER};
+use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version};
 use hyper::body::Incoming;
@@ -21,11 +22,13 @@ use tokio::sync::oneshot;
 use super::body::{Counted, Revoked, Way};
 use super::dial::Dialled;
 use super::guard::{Guard, Guarded};
+use super::keys::Keys;
 use super::tasks::{Ends, Tasks};
 use super::upstream::{self, Upstream};
 use super::{Visit, denied, forbidden, revoked, target, turn, upgrade};
 use crate::answer::{Refusal, Reply};
 use crate::audit::Entry;
+use crate::bound;
 use crate::decide::{Verdict, decide, decide_address};
 use crate::head::bad;
 use crate::inject::strip_hop;
@@ -184,65 +187,102 @@ async fn pass(
     entry.allowed(permit(line, &policy, &target, &method, &asked)?);
     turn(&line.standing, &target).await?;
     let upgrade = upgrade::wanted(&mut request, line.two);
-    let sender = upstream::sender(line, &target).await?;
-    entry.reaches(&target);
-    let mut revoked = not_any_more(line, &target, &method, &asked, sender.ip());
+    let asked = Asked {
+        method,
+        path: asked,
+        policy: Arc::clone(&policy),
+        target,
+    };
+    let target = &asked.target;
+    let mut keys = Keys::of(line, policy, target, &asked.path).await?;
     let (mut parts, body) = request.into_parts();
     parts.extensions.clear();
-    address(&mut parts.uri, &target, line.is_tls(), &sender);
-    onwards(&mut parts.headers, &target, line.is_tls(), &sender);
-    parts.version = if sender.is_two() {
-        Version::HTTP_2
-    } else {
-        Version::HTTP_11
-    };
-    if upgrade.is_some() {
-        upgrade::ask(&mut parts.headers);
+    keys.put_in(&mut parts, entry)?;
+    let (body, whole) = keys.outgoing(&mut parts.headers, body, entry).await?;
+    let ask = |parts: Parts, body| ask(line, &asked, parts, body, upgrade.is_some(), entry);
+    let (mut response, mut revoked) = ask(parts.clone(), body).await?;
+    if response.status() == StatusCode::UNAUTHORIZED
+        && let Some(whole) = whole
+        && keys.renew(line, &mut parts.headers, entry).await?
+    {
+        drop(response);
+        let body = Counted::held(whole, Arc::clone(entry));
+        (response, revoked) = ask(parts.clone(), body).await?;
     }
-    let body = Counted::new(body, Arc::clone(entry), Way::Out);
-    let request = Request::from_parts(parts, body);
-    let answered = upstream::send(line, &target, sender, request);
-    let mut response = tokio::select! {
-        answered = answered => answered?,
-        () = &mut revoked => {
-            entry.cut("policy-changed");
-            return Err(changed(&target));
-        }
-    };
-    entry.answered(response.status());
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let upgrade = upgrade.ok_or_else(|| unasked(&target))?;
-        return Ok(upgrade::through(
-            line,
-            upgrade,
-            &mut response,
-            entry,
-            revoked,
-        ));
+    let status = response.status();
+    entry.answered(status);
+    let pairs = keys.taken_out();
+    let headers = response.headers_mut();
+    keys.take_out(&pairs, &parts.method, status, headers, entry)?;
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        let upgrade = upgrade.ok_or_else(|| unasked(target))?;
+        let through = upgrade::through(line, upgrade, &mut response, pairs, entry, revoked);
+        return Ok(through);
     }
     let (mut parts, body) = response.into_parts();
     parts.extensions.clear();
     keep_trailers(&mut parts.headers);
     let body = Counted::new(body, Arc::clone(entry), Way::In).until(revoked);
+    let body = body.replacing(pairs);
     Ok(Response::from_parts(parts, Reply::Theirs(body)))
 }
 
-/// Resolves when a request that was allowed is not any more, or the address that it went to.
-fn not_any_more(
+/// What was decided about.
+struct Asked {
+    method: String,
+    path: String,
+    policy: Arc<Policy>,
+    target: Target,
+}
+
+/// Sends a request as the host gets it. What comes with the answer resolves when it is not allowed any
+/// more.
+async fn ask(
     line: &Arc<Line>,
-    target: &Target,
-    method: &str,
-    asked: &str,
-    ip: IpAddr,
-) -> Revoked {
-    let (line, target) = (Arc::clone(line), target.clone());
-    let (method, asked) = (method.to_owned(), asked.to_owned());
+    asked: &Asked,
+    mut parts: Parts,
+    body: Counted,
+    upgrades: bool,
+    entry: &Entry,
+) -> Result<(Response<Incoming>, Revoked), Refusal> {
+    let target = &asked.target;
+    let sender = upstream::sender(line, target).await?;
+    entry.reaches(target);
+    let mut revoked = not_any_more(line, asked, sender.ip());
+    address(&mut parts.uri, target, line.is_tls(), &sender);
+    onwards(&mut parts.headers, target, line.is_tls(), &sender);
+    parts.version = if sender.is_two() {
+        Version::HTTP_2
+    } else {
+        Version::HTTP_11
+    };
+    if upgrades {
+        upgrade::ask(&mut parts.headers);
+    }
+    let request = Request::from_parts(parts, body);
+    let answered = upstream::send(line, target, sender, request);
+    tokio::select! {
+        answered = answered => Ok((answered?, revoked)),
+        () = &mut revoked => {
+            entry.cut("policy-changed");
+            Err(changed(target))
+        }
+    }
+}
+
+/// Resolves when a request that was allowed is not any more, or the address that it went to, or when
+/// the host's credentials are others.
+fn not_any_more(line: &Arc<Line>, asked: &Asked, ip: IpAddr) -> Revoked {
+    let (line, target) = (Arc::clone(line), asked.target.clone());
+    let (method, path) = (asked.method.clone(), asked.path.clone());
+    let before = Arc::clone(&asked.policy);
     Box::pin(async move {
         let operator = &line.visit.way.operator;
         let still = |policy: &Policy| {
             let address = decide_address(policy, operator, &target, ip);
-            permit(&line, policy, &target, &method, &asked).is_ok()
+            permit(&line, policy, &target, &method, &path).is_ok()
                 && matches!(address, Verdict::Allow { .. })
+                && bound::of(policy, &target).eq(bound::of(&before, &target))
         };
         revoked(&line.standing, still).await;
     })

@@ -1,5 +1,6 @@
 //! Connections that become a WebSocket. No other upgrade is passed on: whoever asks for one is answered
-//! as if it had not.
+//! as if it had not. What a host says in it is searched for credentials, which end it: frames have lengths,
+//! so nothing can be replaced. What the sandbox says in it gets none.
 
 use std::sync::Arc;
 
@@ -12,11 +13,12 @@ use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 use tokio::sync::oneshot;
 
-use super::body::{Counted, CountedIo, Revoked};
+use super::body::{Counted, CountedIo, Revoked, Searched};
 use super::requests::Line;
 use crate::answer::Reply;
 use crate::audit::Entry;
 use crate::inject::strip_hop;
+use crate::replace::Pairs;
 
 const WEBSOCKET: HeaderValue = HeaderValue::from_static("websocket");
 
@@ -46,6 +48,7 @@ pub(super) fn through(
     line: &Line,
     client: OnUpgrade,
     response: &mut Response<Incoming>,
+    pairs: Pairs,
     entry: &Arc<Entry>,
     revoked: Revoked,
 ) -> Response<Reply<Counted>> {
@@ -54,8 +57,8 @@ pub(super) fn through(
     let (done, ended) = oneshot::channel();
     line.tasks.spawn(async move {
         if let (Ok(client), Ok(host)) = tokio::join!(client, host) {
+            let mut host = Searched::new(TokioIo::new(host), pairs, Arc::clone(&entry));
             let mut client = CountedIo::new(TokioIo::new(client), Arc::clone(&entry));
-            let mut host = TokioIo::new(host);
             tokio::select! {
                 // An error here is one side breaking off; dropping both ends tells the other.
                 _ = copy_bidirectional(&mut client, &mut host) => {}

@@ -6,6 +6,7 @@
 mod deciding;
 mod faults;
 mod forwarding;
+mod keys;
 mod limits;
 mod proxying;
 mod refusals;

@@ -42,6 +42,10 @@ pub struct World {
     pub unknown: AtomicBool,
     pub traffic: Arc<Traffic>,
     pub key: Mutex<Option<String>>,
+    /// What is behind the other slots.
+    pub secrets: Mutex<HashMap<String, String>>,
+    /// What they are renewed to; `None` when that fails.
+    pub renewals: Mutex<HashMap<String, Option<String>>>,
     /// What the sentence says when calls are refused.
     pub refuse: Mutex<Option<&'static str>>,
     /// What was set aside, call by call.
@@ -71,9 +75,32 @@ impl Audit for World {
 
 #[async_trait]
 impl Credentials for World {
-    async fn resolve(&self, _: &Slot) -> Result<Secret, CredentialError> {
-        let key = self.key.lock().unwrap().clone();
+    async fn resolve(&self, slot: &Slot) -> Result<Secret, CredentialError> {
+        let key = match slot.0.as_str() {
+            "model" => self.key.lock().unwrap().clone(),
+            other => self.secrets.lock().unwrap().get(other).cloned(),
+        };
         key.map(Secret::new).ok_or(CredentialError::Missing)
+    }
+
+    async fn renewed(
+        &self,
+        _: &ClientId,
+        slot: &Slot,
+        refused: &Secret,
+    ) -> Result<Option<Secret>, CredentialError> {
+        let Some(renewal) = self.renewals.lock().unwrap().get(&slot.0).cloned() else {
+            return Ok(None);
+        };
+        let new = renewal.ok_or(CredentialError::NotRenewed)?;
+        assert!(!refused.is(&new));
+        let old = self
+            .secrets
+            .lock()
+            .unwrap()
+            .insert(slot.0.clone(), new.clone());
+        assert!(refused.is(&old.unwrap()));
+        Ok(Some(Secret::new(new)))
     }
 }
 
@@ -149,6 +176,8 @@ impl Out {
             traffic: Arc::default(),
             decisions: decided,
             key: Mutex::new(Some(KEY.to_owned())),
+            secrets: Mutex::default(),
+            renewals: Mutex::default(),
             refuse: Mutex::default(),
             reserved: Mutex::default(),
             names: Mutex::default(),
