@@ -68,6 +68,7 @@ pub use crate::policy::{
     PathPattern, Policy, Rule, Target,
 };
 pub use crate::prices::{Prices, PricesError};
+pub use crate::replace::without;
 pub use crate::secret::{CredentialError, Placeholder, Secret, Slot};
 pub use crate::tls::{Authority, AuthorityError};
 pub use crate::traffic::Traffic;

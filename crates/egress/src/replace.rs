@@ -161,6 +161,51 @@ fn begins(pairs: &[Pair], held: &[u8], from: usize) -> usize {
     pairs.iter().map(first).min().unwrap_or(held.len())
 }
 
+/// How a value may stand in an answer: as it is, in an address, in JSON.
+pub(crate) fn forms(value: &[u8]) -> Vec<Secret> {
+    let mut forms = vec![value.to_vec()];
+    let mut add = |form: Vec<u8>| {
+        if !forms.contains(&form) {
+            forms.push(form);
+        }
+    };
+    for digits in [b"0123456789ABCDEF", b"0123456789abcdef"] {
+        let mut form = Vec::with_capacity(value.len());
+        for byte in value {
+            if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
+                form.push(*byte);
+            } else {
+                let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
+                form.extend_from_slice(&[b'%', digits[high], digits[low]]);
+            }
+        }
+        add(form);
+    }
+    if let Ok(text) = std::str::from_utf8(value)
+        && let Ok(json) = serde_json::to_string(text)
+    {
+        let json = json.trim_matches('"');
+        add(json.as_bytes().to_vec());
+        add(json.replace('/', "\\/").into_bytes());
+    }
+    forms.into_iter().map(Secret::of).collect()
+}
+
+/// A text without these values, in whatever form they stand in it.
+#[must_use]
+pub fn without(text: &[u8], values: &[&str]) -> Bytes {
+    let hidden = |value: &&str| {
+        forms(value.as_bytes()).into_iter().map(|text| Pair {
+            text,
+            instead: Bytes::from_static(b"[hidden]"),
+            slot: Slot(String::new()),
+        })
+    };
+    let pairs = Pairs::new(values.iter().flat_map(hidden).collect());
+    let replaced = pairs.replace(text);
+    replaced.unwrap_or_else(|| Bytes::copy_from_slice(text))
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -228,6 +273,13 @@ mod tests {
             let (said, left) = run(&both, pieces);
             assert_eq!(said.concat() + &left, expected, "{pieces:?}");
         }
+    }
+
+    #[test]
+    fn values_are_hidden_in_every_form() {
+        let text = br#"a/b=c&d a%2Fb%3Dc%26d {"k":"a\/b=c&d"}"#;
+        let text = without(text, &["a/b=c&d", ""]);
+        assert_eq!(&text[..], br#"[hidden] [hidden] {"k":"[hidden]"}"#);
     }
 
     #[test]

@@ -38,7 +38,7 @@ use crate::bound::{Binding, Put};
 use crate::head::bad;
 use crate::path;
 use crate::policy::{Policy, Target};
-use crate::replace::{Pair, Pairs, Replacer};
+use crate::replace::{Pair, Pairs, Replacer, forms};
 use crate::secret::{CredentialError, Secret, Slot};
 
 /// Headers that no value is put into: they say who asks or where from, and are written to logs.
@@ -387,36 +387,6 @@ fn basic(name: &HeaderName, value: &HeaderValue) -> Option<Vec<u8>> {
 fn is_encoded(headers: &HeaderMap) -> bool {
     let mut all = headers.get_all(CONTENT_ENCODING).iter();
     all.any(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
-}
-
-/// How a value may stand in an answer: as it is, in an address, in JSON.
-fn forms(value: &[u8]) -> Vec<Secret> {
-    let mut forms = vec![value.to_vec()];
-    let mut add = |form: Vec<u8>| {
-        if !forms.contains(&form) {
-            forms.push(form);
-        }
-    };
-    for digits in [b"0123456789ABCDEF", b"0123456789abcdef"] {
-        let mut form = Vec::with_capacity(value.len());
-        for byte in value {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(byte) {
-                form.push(*byte);
-            } else {
-                let (high, low) = (usize::from(byte >> 4), usize::from(byte & 15));
-                form.extend_from_slice(&[b'%', digits[high], digits[low]]);
-            }
-        }
-        add(form);
-    }
-    if let Ok(text) = std::str::from_utf8(value)
-        && let Ok(json) = serde_json::to_string(text)
-    {
-        let json = json.trim_matches('"');
-        add(json.as_bytes().to_vec());
-        add(json.replace('/', "\\/").into_bytes());
-    }
-    forms.into_iter().map(Secret::of).collect()
 }
 
 /// A credential that cannot be used: the request is not sent without it, because its answer could not be
