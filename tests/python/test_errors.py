@@ -27,7 +27,7 @@ def test_field_that_is_not_served_yet_is_refused_not_swallowed(client, agent, en
         client.beta.sessions.create(agent=agent.id, environment_id=environment.id, vault_ids=["vlt_1"])
 
 
-@pytest.mark.parametrize("path", ["/v1/user_profiles", "/v1/vaults", "/v1/skills", "/v1/memory_stores", "/v1/deployments"])
+@pytest.mark.parametrize("path", ["/v1/user_profiles", "/v1/skills", "/v1/memory_stores", "/v1/deployments"])
 def test_family_that_is_not_served_yet_is_a_clear_404(client, path):
     with pytest.raises(anthropic.NotFoundError) as refused:
         client.get(path, cast_to=object)

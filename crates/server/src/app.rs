@@ -14,6 +14,7 @@ use crate::ids::Ids;
 use crate::lifecycle::Lifecycle;
 use crate::rates::Rates;
 use crate::session::Sessions;
+use crate::vaults::Vaults;
 
 /// Everything that a handler may use. Clones are cheap and mean the same parts.
 #[derive(Clone)]
@@ -24,6 +25,8 @@ pub struct App {
     pub blobs: Blobs,
     /// What lives.
     pub sessions: Sessions,
+    /// Where credentials are.
+    pub vaults: Arc<Vaults>,
     /// The settings.
     pub config: Arc<Config>,
     /// What time it is.
@@ -50,6 +53,8 @@ pub struct Parts {
     pub blobs: Blobs,
     /// What lives.
     pub sessions: Sessions,
+    /// Where credentials are.
+    pub vaults: Arc<Vaults>,
     /// What time it is.
     pub clock: Clock,
     /// Where identifiers come from.
@@ -69,6 +74,7 @@ impl App {
             store,
             blobs,
             sessions,
+            vaults,
             clock,
             ids,
             ping,
@@ -82,6 +88,7 @@ impl App {
             store,
             blobs,
             sessions,
+            vaults,
             config,
             clock,
             ids,

@@ -21,6 +21,7 @@ mod sandbox;
 mod secret;
 mod server;
 mod tls;
+mod vaults;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -42,6 +43,7 @@ pub use sandbox::{Runtime, Sandbox};
 pub use secret::Secret;
 pub use server::Server;
 pub use tls::Tls;
+pub use vaults::{KeySource, Vaults};
 
 /// The settings of one server.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -77,6 +79,8 @@ pub struct Config {
     pub cli: Cli,
     /// The way out.
     pub egress: Egress,
+    /// Vaults.
+    pub vaults: Vaults,
     /// The record of what sandboxes reached and did not.
     pub audit: Audit,
     /// How much of everything.
@@ -105,6 +109,7 @@ impl Default for Config {
             sandbox: Sandbox::default(),
             cli: Cli::default(),
             egress: Egress::default(),
+            vaults: Vaults::default(),
             audit: Audit::default(),
             limits: Limits::default(),
             log: Log::default(),
@@ -239,6 +244,12 @@ pub const SETTINGS: &[Setting] = &[
         "egress.authorities_file",
         "HOSTEL_EGRESS_AUTHORITIES_FILE",
         Form::Text,
+    ),
+    setting("vaults.key", "HOSTEL_VAULTS_KEY", Form::Text),
+    setting(
+        "vaults.former_keys",
+        "HOSTEL_VAULTS_FORMER_KEYS",
+        Form::List,
     ),
     setting("audit.keep_days", "HOSTEL_AUDIT_KEEP_DAYS", Form::Number),
     setting("audit.file", "HOSTEL_AUDIT_FILE", Form::Text),

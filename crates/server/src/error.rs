@@ -13,6 +13,7 @@ use http::{HeaderValue, StatusCode};
 use store::{InsertError, ListError, StoreError};
 
 use crate::tenants::TooFast;
+use crate::vaults::ChangeError;
 
 /// An answer that is not a success.
 #[derive(Debug)]
@@ -260,6 +261,22 @@ impl From<Invalid> for ApiError {
 impl From<TooFast> for ApiError {
     fn from(error: TooFast) -> ApiError {
         ApiError::too_fast(error.to_string(), error.wait)
+    }
+}
+
+impl From<ChangeError> for ApiError {
+    fn from(error: ChangeError) -> ApiError {
+        match error {
+            // Whoever knows what was asked for says more.
+            ChangeError::NotFound => ApiError::not_found(error.to_string()),
+            ChangeError::Archived => {
+                ApiError::invalid("the credential is archived and cannot be changed")
+            }
+            ChangeError::Invalid(invalid) => invalid.into(),
+            ChangeError::Busy => ApiError::too_many(error.to_string()),
+            ChangeError::Store(error) => error.into(),
+            ChangeError::Sealed(_) | ChangeError::Unreadable(_) => ApiError::internal(error),
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use sandbox::Rootfs;
 
 use crate::config::Config;
 use crate::lifecycle::StartError;
+use crate::vaults::{self, Keyring};
 use crate::wire::{self, WireError};
 
 /// Connections that the kernel keeps for us until they are accepted.
@@ -29,6 +30,8 @@ pub struct Given {
 pub struct Papers {
     pub(crate) rootfs: Rootfs,
     pub(crate) snapshot_key: Option<snapshot::Key>,
+    /// The keys of vaults that the settings name.
+    pub(crate) vault_keys: Option<Keyring>,
     pub(crate) authorities: Option<String>,
     pub(crate) prices: Option<String>,
 }
@@ -68,6 +71,7 @@ impl Papers {
                 .as_deref()
                 .map(snapshot_key)
                 .transpose()?,
+            vault_keys: Keyring::read(&config.vaults).map_err(WireError::VaultKeys)?,
             authorities: read(&config.egress.authorities_file)
                 .map_err(|(path, source)| WireError::Authorities { path, source })?,
             prices: read(&config.prices.file)
@@ -85,20 +89,11 @@ fn snapshot_key(path: &Path) -> Result<snapshot::Key, WireError> {
         path: path.to_owned(),
         source,
     })?;
-    let digits = text.trim();
-    let byte = |at: usize| u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok();
-    let mut key = [0; 32];
-    for (at, place) in key.iter_mut().enumerate() {
-        *place = byte(at).ok_or_else(|| WireError::SnapshotKey {
+    let key = vaults::key::digits(text.trim());
+    key.map(snapshot::Key::new)
+        .ok_or_else(|| WireError::SnapshotKey {
             path: path.to_owned(),
-        })?;
-    }
-    match digits.len() {
-        64 => Ok(snapshot::Key::new(key)),
-        _ => Err(WireError::SnapshotKey {
-            path: path.to_owned(),
-        }),
-    }
+        })
 }
 
 #[cfg(test)]

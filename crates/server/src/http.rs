@@ -11,6 +11,7 @@ mod agents;
 mod api_keys;
 mod audit;
 mod cors;
+mod credentials;
 mod envelope;
 mod environments;
 mod events;
@@ -23,6 +24,7 @@ mod query;
 mod route;
 mod sessions;
 mod unserved;
+mod vaults;
 mod workspaces;
 
 use axum::Router;
@@ -136,7 +138,33 @@ fn routes() -> Vec<Route> {
             api_keys::revoke,
         ),
     ];
+    let vault = "/vaults/{vault_id}";
+    let of_vault = "/vaults/{vault_id}/credentials";
+    let credential = "/vaults/{vault_id}/credentials/{credential_id}";
+    let archive_credential = "/vaults/{vault_id}/credentials/{credential_id}/archive";
+    let validate = "/vaults/{vault_id}/credentials/{credential_id}/mcp_oauth_validate";
+    let vaults = [
+        route(GET, "/vaults", Read, vaults::list),
+        route(POST, "/vaults", Administer, vaults::create).repeatable(),
+        route(GET, vault, Read, vaults::get),
+        route(POST, vault, Administer, vaults::update),
+        route(DELETE, vault, Administer, vaults::delete),
+        route(
+            POST,
+            "/vaults/{vault_id}/archive",
+            Administer,
+            vaults::archive,
+        ),
+        route(GET, of_vault, Read, credentials::list),
+        route(POST, of_vault, Administer, credentials::create).repeatable(),
+        route(GET, credential, Read, credentials::get),
+        route(POST, credential, Administer, credentials::update),
+        route(DELETE, credential, Administer, credentials::delete),
+        route(POST, archive_credential, Administer, credentials::archive),
+        route(POST, validate, Administer, credentials::validate),
+    ];
     let mut all = Vec::from(agents);
+    all.extend(vaults);
     all.extend(environments);
     all.extend(sessions);
     all.extend(files);

@@ -45,6 +45,16 @@ impl Ids {
         format!("hostel_{digits}")
     }
 
+    /// What a session sees where a credential's value will be. Long enough that nobody guesses one, and
+    /// that it stands nowhere by chance.
+    #[must_use]
+    pub fn placeholder(&self) -> String {
+        let mut bytes = [0; 16];
+        self.fill(&mut bytes);
+        let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("hostel_slot_{digits}")
+    }
+
     fn fill(&self, bytes: &mut [u8]) {
         match &self.0 {
             Source::Random => {

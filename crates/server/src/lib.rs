@@ -10,6 +10,7 @@
 //! | [`auth`], [`error`] | who is asking; what a refusal looks like |
 //! | [`session`] | actors, one per live session, and the live end of their logs |
 //! | [`tenants`] | what each workspace may use |
+//! | [`vaults`] | credentials: sealed, given to sessions, renewed |
 //! | [`usage`] | what sessions use, and their budgets |
 //! | `reconcile` | sandboxes that should not exist |
 //! | [`clock`], [`ids`] | time and chance, as arguments |
@@ -33,6 +34,7 @@ pub mod retention;
 pub mod session;
 pub mod tenants;
 pub mod usage;
+pub mod vaults;
 pub mod wire;
 
 pub use app::{App, PING, Parts};

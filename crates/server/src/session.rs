@@ -69,6 +69,7 @@ use crate::ids::Ids;
 use crate::retention::Retention;
 use crate::tenants::{Tenants, TooFast};
 use crate::usage::Ledger;
+use crate::vaults::Vaults;
 use actor::{Refused, Request};
 use feed::Feed;
 pub use feed::{Delivery, Deltas, Subscription};
@@ -113,6 +114,8 @@ pub struct Parts {
     pub egress: egress::Egress,
     /// The books.
     pub ledger: Arc<Ledger>,
+    /// Where sessions' credentials are.
+    pub vaults: Arc<Vaults>,
     /// The record of what egress decides.
     pub auditor: Arc<Auditor>,
     /// Where snapshots and results lie.
@@ -200,6 +203,7 @@ impl Sessions {
             provider,
             egress,
             ledger,
+            vaults,
             auditor,
             keeper: keeping,
             versions,
@@ -221,6 +225,8 @@ impl Sessions {
             keeping,
             retention,
             ledger,
+            vaults,
+            binding: tokio::sync::Mutex::default(),
             auditor,
             versions,
             settings,
@@ -355,6 +361,18 @@ impl Sessions {
     /// An environment was changed: what its sessions may reach is what it says now.
     pub fn environment_says(&self, row: &EnvironmentRow) {
         self.0.environment_says(row, None);
+    }
+
+    /// A vault was changed: sessions of its workspace have the credentials that are in it now. What is
+    /// under way with one that is gone is cut.
+    ///
+    /// # Errors
+    /// When the store fails; then some may have those of before, which egress gives no value for any more.
+    pub async fn vaults_changed(&self, workspace: &str) -> Result<(), StoreError> {
+        for book in self.0.ledger.live(|book| book.workspace() == workspace) {
+            self.0.bind(book.session(), workspace).await?;
+        }
+        Ok(())
     }
 
     /// How long decisions of egress are kept.

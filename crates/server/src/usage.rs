@@ -27,14 +27,14 @@ use api::money::{BudgetLimit, MonetaryAmount};
 use api::session::usage::Usage as Shown;
 use api::workspace::Limits;
 use chrono::DateTime;
-use egress::{ClientId, Policy};
+use egress::{ClientId, Policy, Slot};
 use store::{Reach, Realm, Store, StoreError};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use self::accounts::Name;
-pub use self::book::Book;
 use self::book::shown;
+pub use self::book::{Book, Failed};
 use self::budgets::Budgets;
 use self::entry::Pen;
 use crate::clock::Clock;
@@ -151,6 +151,23 @@ impl Ledger {
             {
                 book.environment_says(revision, policy);
             }
+        }
+    }
+
+    /// The sessions that are live and that `wanted` says yes to.
+    pub fn live(&self, wanted: impl Fn(&Book) -> bool) -> Vec<Arc<Book>> {
+        let books = self.lock();
+        let open = books.values().filter_map(|shelf| match shelf {
+            Shelf::Open(book) if wanted(book) => Some(book.clone()),
+            Shelf::Open(_) | Shelf::Closed(_) => None,
+        });
+        open.collect()
+    }
+
+    /// A credential of one of a session's MCP servers failed; its log will say so.
+    pub fn credential_failed(&self, session: &ClientId, slot: &Slot, why: &str) {
+        if let Some(book) = self.book(session) {
+            book.fail(slot, why);
         }
     }
 

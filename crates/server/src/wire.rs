@@ -10,7 +10,9 @@ use std::time::{Duration, SystemTime};
 use api::limits::{MOST_BYTES, MOST_CPU_MILLIS, MOST_PIDS};
 use async_trait::async_trait;
 use claude::versions::Versions;
-use egress::{CredentialError, Egress, KeyHeader, Operator, Slot, SystemResolver, Windows};
+use egress::{
+    ClientId, CredentialError, Egress, Errands, KeyHeader, Operator, Slot, SystemResolver, Windows,
+};
 use sandbox::keeper::{BeginError, Bounds, Remote};
 use sandbox::oci::{self, Oci, RuntimeChoice};
 use sandbox::{Provider, Resources, Rootfs};
@@ -29,8 +31,13 @@ use crate::ids::Ids;
 use crate::session::keep::Keeper;
 use crate::session::{self, Sessions};
 use crate::usage::{Daily, Ledger};
+use crate::vaults::key::KeyError;
+use crate::vaults::{self, Keyring, Resealed, Vaults};
 
 const MIB: u64 = 1024 * 1024;
+
+/// The slot of the model's key. No credential's id is like it.
+const MODEL: &str = "model";
 
 /// Why a part did not start.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +75,12 @@ pub enum WireError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// The keys of the vaults cannot be read.
+    #[error("cannot open the vaults")]
+    VaultKeys(#[source] KeyError),
+    /// The vaults cannot be read.
+    #[error("cannot read the vaults")]
+    Vaults(#[source] store::StoreError),
     /// The installed CLI versions cannot be read.
     #[error("cannot open the store of claude versions")]
     Versions(#[source] claude::versions::StoreError),
@@ -170,7 +183,22 @@ pub(crate) async fn parts(
     let settings = settings(config, &papers);
     let ledger = ledger(config, &store, &ids, &clock);
     let auditor = auditor(config, &store, &clock).await?;
-    let egress = egress(config, &papers, &ledger, &auditor)?;
+    let settled = egress_settings(config, &papers)?;
+    let keys = Keyring::complete(papers.vault_keys, &data);
+    let vaults = vaults::Parts {
+        store: store.clone(),
+        keys: keys.map_err(WireError::VaultKeys)?,
+        errands: Errands::new(&settled, Arc::new(SystemResolver)).map_err(WireError::Egress)?,
+        ledger: ledger.clone(),
+        clock: clock.clone(),
+        ids: ids.clone(),
+    };
+    let vaults = open_vaults(vaults).await?;
+    let slots = Slots {
+        model: model_key(config),
+        vaults: vaults.clone(),
+    };
+    let egress = egress(settled, slots, &ledger, &auditor)?;
     let snapshots = Snapshots::open(data.join("snapshots"), papers.snapshot_key);
     let snapshots = snapshots.map_err(WireError::Snapshots)?;
     let saves = Keeper::new(
@@ -186,6 +214,7 @@ pub(crate) async fn parts(
         provider,
         egress,
         ledger,
+        vaults: vaults.clone(),
         auditor,
         keeper: saves,
         versions,
@@ -199,6 +228,7 @@ pub(crate) async fn parts(
         store,
         blobs,
         sessions,
+        vaults,
         clock,
         ids,
         ping: PING,
@@ -338,18 +368,29 @@ pub(crate) fn rootfs(text: &str) -> Result<Rootfs, WireError> {
     }
 }
 
-fn egress(
-    config: &Config,
-    papers: &Papers,
-    ledger: &Arc<Ledger>,
-    auditor: &Arc<Auditor>,
-) -> Result<Egress, WireError> {
+/// Opens the vaults, and seals under the present key what a former one sealed.
+async fn open_vaults(parts: vaults::Parts) -> Result<Arc<Vaults>, WireError> {
+    let vaults = Arc::new(Vaults::new(parts));
+    let Resealed { done, closed } = vaults.reseal().await.map_err(WireError::Vaults)?;
+    if done > 0 {
+        tracing::info!("{done} credentials were sealed anew under the present key");
+    }
+    if closed > 0 {
+        tracing::error!(
+            "{closed} credentials cannot be opened with the keys that are configured and will not work: \
+             give the key that sealed them (setting vaults.former_keys)"
+        );
+    }
+    Ok(vaults)
+}
+
+fn egress_settings(config: &Config, papers: &Papers) -> Result<egress::Config, WireError> {
     let model = &config.model;
     let upstream = model
         .base_url
         .parse()
         .expect("the settings were checked to hold an address");
-    let mut made = egress::Config::new(upstream, Slot("model".to_owned()));
+    let mut made = egress::Config::new(upstream, Slot(MODEL.to_owned()));
     made.connect_timeout = Duration::from_millis(model.connect_timeout_ms);
     made.idle_timeout = Duration::from_millis(model.idle_timeout_ms);
     made.operator = operator(config)?;
@@ -367,24 +408,34 @@ fn egress(
         let priced = made.prices.with_unknown(unknown.input, unknown.output);
         made.prices = priced.map_err(WireError::UnknownPrice)?;
     }
-    let key = match &model.credential {
-        Some(Credential::ApiKey(key)) => Some(key),
-        Some(Credential::AuthToken(token)) => {
-            made.key_header = KeyHeader::Bearer;
-            Some(token)
-        }
+    if let Some(Credential::AuthToken(_)) = &model.credential {
+        made.key_header = KeyHeader::Bearer;
+    }
+    Ok(made)
+}
+
+fn model_key(config: &Config) -> Option<Secret> {
+    match &config.model.credential {
+        Some(Credential::ApiKey(key) | Credential::AuthToken(key)) => Some(key.clone()),
         None => None,
-    };
-    let key = ModelKey(key.cloned());
+    }
+}
+
+fn egress(
+    settled: egress::Config,
+    slots: Slots,
+    ledger: &Arc<Ledger>,
+    auditor: &Arc<Auditor>,
+) -> Result<Egress, WireError> {
     let windows = Windows {
         policies: ledger.clone(),
-        credentials: Arc::new(key),
+        credentials: Arc::new(slots),
         usage: ledger.clone(),
         resolver: Arc::new(SystemResolver),
         audit: auditor.clone(),
         clock: SystemTime::now,
     };
-    Egress::new(made, windows).map_err(WireError::Egress)
+    Egress::new(settled, windows).map_err(WireError::Egress)
 }
 
 fn operator(config: &Config) -> Result<Operator, WireError> {
@@ -410,15 +461,37 @@ fn private_host(host: &str) -> Result<egress::HostPort, WireError> {
     })
 }
 
-/// The model API's key, from the settings.
-struct ModelKey(Option<Secret>);
+/// What is behind the slots: the model API's key, from the settings, and the credentials of vaults.
+struct Slots {
+    model: Option<Secret>,
+    vaults: Arc<Vaults>,
+}
 
 #[async_trait]
-impl egress::Credentials for ModelKey {
-    async fn resolve(&self, _: &Slot) -> Result<egress::Secret, CredentialError> {
-        self.0
-            .as_ref()
-            .map(|key| egress::Secret::new(key.expose()))
+impl egress::Credentials for Slots {
+    async fn resolve(&self, slot: &Slot) -> Result<egress::Secret, CredentialError> {
+        if slot.0 != MODEL {
+            return self.vaults.resolve(slot).await;
+        }
+        let key = self.model.as_ref();
+        key.map(|key| egress::Secret::new(key.expose()))
             .ok_or(CredentialError::Missing)
+    }
+
+    async fn fresh(
+        &self,
+        client: &ClientId,
+        slot: &Slot,
+    ) -> Result<egress::Secret, CredentialError> {
+        self.vaults.fresh(client, slot).await
+    }
+
+    async fn renewed(
+        &self,
+        client: &ClientId,
+        slot: &Slot,
+        refused: &egress::Secret,
+    ) -> Result<Option<egress::Secret>, CredentialError> {
+        self.vaults.renewed(client, slot, refused).await
     }
 }

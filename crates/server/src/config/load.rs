@@ -7,7 +7,7 @@ use toml::{Table, Value};
 
 use super::budgets::is_amount;
 use super::cors::is_origin;
-use super::{Config, Credential, Form, SETTINGS, Secret, Setting};
+use super::{Config, Credential, Form, KeySource, SETTINGS, Secret, Setting};
 
 /// Where settings come from; each goes before the ones above it.
 #[derive(Clone, Copy)]
@@ -167,6 +167,8 @@ fn replace(
         .map_err(|error| refuse(error.message().to_owned()))
 }
 
+const KEY_SOURCE: &str = "(and vaults.former_keys) `file:` and a path, `env:` and a variable's name, or \
+    `command:` and a command, and not the key itself";
 const WHOLE_CENTS: &str = "whole US cents above zero, \"10000\" for 100 dollars";
 
 fn check(config: &Config) -> Result<(), ConfigError> {
@@ -248,6 +250,19 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             "origins as browsers send them, as in https://app.example.com",
         ),
         (
+            config
+                .vaults
+                .sources()
+                .all(|text| KeySource::of(text).is_some()),
+            "vaults.key",
+            KEY_SOURCE,
+        ),
+        (
+            config.vaults.key.is_some() || config.vaults.former_keys.is_empty(),
+            "vaults.former_keys",
+            "given together with vaults.key, which what they sealed is sealed with anew",
+        ),
+        (
             is_amount(&budgets.workspace_per_day),
             "budgets.workspace_per_day",
             WHOLE_CENTS,
@@ -291,6 +306,15 @@ fn read_secrets(
         Some(key) => Some(key),
         None => read_secret(config.api_key_file.as_deref())?,
     };
+    let mut variables = std::collections::BTreeMap::new();
+    for source in config.vaults.sources() {
+        if let Some(KeySource::Variable(name)) = KeySource::of(source)
+            && let Some(key) = given(name)
+        {
+            variables.insert(name.to_owned(), key);
+        }
+    }
+    config.vaults.variables = variables;
     config.model.credential = match (given("ANTHROPIC_API_KEY"), given("ANTHROPIC_AUTH_TOKEN")) {
         (Some(key), _) => Some(Credential::ApiKey(key)),
         (None, Some(token)) => Some(Credential::AuthToken(token)),

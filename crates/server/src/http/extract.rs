@@ -67,6 +67,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
+/// The two ids in a path, the outer one first.
+pub(super) struct IdInId(pub(super) String, pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for IdInId {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<IdInId, ApiError> {
+        let path = Path::<(String, String)>::from_request_parts(parts, state).await;
+        path.map(|Path((outer, id))| IdInId(outer, id))
+            .map_err(|_| ApiError::not_found("no object has this id"))
+    }
+}
+
 /// A JSON body, read strictly.
 pub(super) struct Json<T>(pub(super) T);
 

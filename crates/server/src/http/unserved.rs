@@ -15,7 +15,6 @@ const FAMILIES: &[&str] = &[
     "skills",
     "tunnels",
     "user_profiles",
-    "vaults",
     "webhooks",
 ];
 

@@ -233,6 +233,7 @@ impl Actor {
             () = book.refused.notified() => {
                 self.input(Input::BudgetReached(book.refusal())).await
             }
+            () = book.failed.notified() => self.failed().await,
             news = next_news(&mut self.live) => self.news(news).await,
             () = inner.fleet.pressed(&workspace), if yields => self.pressed().await,
             () = tokio::time::sleep_until(deadline) => self.overdue().await,

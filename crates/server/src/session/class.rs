@@ -42,9 +42,9 @@ pub fn plan(inner: &Inner, row: &SessionRow, hosting: &Hosting, cli: PathBuf) ->
 }
 
 /// The class of spares that a new session like this one could take; `None` when its environment keeps
-/// none.
+/// none, or the session has credentials of its own, which a claude that runs cannot be given.
 pub fn of(inner: &Inner, row: &SessionRow, hosting: &Hosting, cli: &Path) -> Option<Class> {
-    if hosting.pool.max == 0 || hosting.has_company() {
+    if hosting.pool.max == 0 || hosting.has_company() || row.vault_ids != "[]" {
         return None;
     }
     let agent: Value = serde_json::from_str(&row.agent).unwrap_or_default();

@@ -129,6 +129,13 @@ pub enum Input {
     Queued(Queued),
     /// A limit of the sandbox was hit; what it was, in one sentence.
     Limit(String),
+    /// A credential of an MCP server does not work.
+    CredentialFailed {
+        /// The server's name.
+        server: String,
+        /// One sentence for people.
+        message: String,
+    },
     /// The turn hit one of its own limits; which, in one sentence.
     TurnLimit(String),
     /// A model call was refused because a budget is used up; which and until when, in one sentence.
@@ -318,6 +325,7 @@ pub fn step(state: &mut State, input: Input, ids: &mut dyn Ids) -> Vec<Effect> {
             drop(out.event(Body::HostelQueued { position, reason }));
         }
         Input::Limit(message) => out.error(ErrorKind::UnknownError, message, RetryStatus::Retrying),
+        Input::CredentialFailed { server, message } => out.server_error(server, message),
         Input::TurnLimit(message) => state.limit_turn(message, &mut out),
         Input::BudgetReached(why) => state.budget_reached(why, &mut out),
         Input::Done => state.terminate(Entry::Done, &mut out),
@@ -358,6 +366,18 @@ impl Out<'_> {
                 message,
                 retry_status,
                 mcp_server_name: None,
+            },
+        });
+    }
+
+    /// The session goes on without the server's tools.
+    fn server_error(&mut self, server: String, message: String) {
+        self.event(Body::SessionError {
+            error: ErrorBody {
+                kind: ErrorKind::McpAuthenticationFailedError,
+                message,
+                retry_status: RetryStatus::Retrying,
+                mcp_server_name: Some(server),
             },
         });
     }

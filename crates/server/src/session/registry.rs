@@ -11,7 +11,7 @@ use api::client_event::ClientEvent;
 use claude::versions::Versions;
 use futures::FutureExt;
 use serde_json::Value;
-use store::{EnvironmentRow, Realm, SessionRow, Store};
+use store::{EnvironmentRow, Realm, SessionRow, Store, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -28,6 +28,7 @@ use crate::ids::Ids;
 use crate::retention::Retention;
 use crate::tenants::Tenants;
 use crate::usage::Ledger;
+use crate::vaults::Vaults;
 
 /// What actors share.
 pub struct Inner {
@@ -36,6 +37,9 @@ pub struct Inner {
     pub(super) keeping: Keeper,
     pub(super) retention: Retention,
     pub(super) ledger: Arc<Ledger>,
+    pub(super) vaults: Arc<Vaults>,
+    /// Held from reading credentials to binding them, so that the last to bind is the last that read.
+    pub(super) binding: tokio::sync::Mutex<()>,
     pub(super) auditor: Arc<Auditor>,
     pub(super) versions: Versions,
     pub(super) settings: Settings,
@@ -85,6 +89,21 @@ impl Inner {
         let policy = reach::environment_policy(&definition["config"]);
         self.ledger
             .environment_says(&row.id, only, row.revision, &policy);
+    }
+
+    /// Binds the credentials that a session has now, if it is live.
+    pub(super) async fn bind(&self, id: &str, workspace: &str) -> Result<(), StoreError> {
+        let live = self.ledger.live(|book| book.session() == id);
+        let Some(book) = live.first() else {
+            return Ok(());
+        };
+        let _turn = self.binding.lock().await;
+        let realm = Realm::of(workspace);
+        if let Some(row) = self.store.sessions().get(&realm, id).await? {
+            let given = self.vaults.given(&row).await?;
+            book.bind(given.bindings, given.servers);
+        }
+        Ok(())
     }
 
     /// Does something with a session's actor, which is started when there is none.

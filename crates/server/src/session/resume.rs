@@ -88,6 +88,7 @@ async fn load(
     if let Some(now) = environments.get(realm, &row.environment_id).await? {
         inner.environment_says(&now, Some(id));
     }
+    inner.bind(id, &row.workspace_id).await?;
     let feed = inner.feed(id);
     Ok(Some((
         Begin {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use api::money::{BudgetLimit, MonetaryAmount};
 use api::session::usage::{CacheCreation, ServerToolUse, Usage as Shown};
-use egress::{Owner, Policy, Standing, Traffic};
+use egress::{Binding, Owner, Policy, Slot, Standing, Traffic};
 use store::{ModelCall, Totals};
 use tokio::sync::{Notify, watch};
 
@@ -25,7 +25,21 @@ pub struct Book {
     budgets: Budgets,
     /// Rings when a budget refused a call.
     pub refused: Notify,
+    /// Rings when a credential failed.
+    pub failed: Notify,
 }
+
+/// A credential that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failed {
+    /// The MCP server that it is for, by the agent's name for it.
+    pub server: String,
+    /// In one sentence for people.
+    pub message: String,
+}
+
+/// Failures that wait to be told. More are dropped: the log of the server has all of them.
+const FAILURES: usize = 16;
 
 struct State {
     totals: Totals,
@@ -36,6 +50,11 @@ struct State {
     budget: Option<i64>,
     max_cost: Option<i64>,
     refusal: Option<String>,
+    /// The agent's names for the servers that its credentials are for.
+    servers: Vec<(Slot, String)>,
+    failures: Vec<Failed>,
+    /// What was told already, and not again until the credentials change.
+    told: Vec<Failed>,
 }
 
 impl Book {
@@ -63,9 +82,13 @@ impl Book {
                 budget: None,
                 max_cost: None,
                 refusal: None,
+                servers: Vec::new(),
+                failures: Vec::new(),
+                told: Vec::new(),
             }),
             budgets,
             refused: Notify::new(),
+            failed: Notify::new(),
         }
     }
 
@@ -137,6 +160,7 @@ impl Book {
         self.policy.send_if_modified(|held| {
             let new = Policy {
                 mcp_hosts: held.mcp_hosts.clone(),
+                bound: held.bound.clone(),
                 ..policy.clone()
             };
             let changed = **held != new;
@@ -145,6 +169,50 @@ impl Book {
             }
             changed
         });
+    }
+
+    /// From now on these are the session's credentials. What is under way is cut where they changed.
+    pub fn bind(&self, bindings: Vec<Binding>, servers: Vec<(Slot, String)>) {
+        let mut state = self.lock();
+        state.servers = servers;
+        state.told.clear();
+        self.policy.send_if_modified(|held| {
+            let changed = *held.bound != *bindings;
+            if changed {
+                *held = Arc::new(Policy {
+                    bound: bindings.into(),
+                    ..(**held).clone()
+                });
+            }
+            changed
+        });
+    }
+
+    /// A credential of an MCP server failed.
+    pub(super) fn fail(&self, slot: &Slot, why: &str) {
+        let mut state = self.lock();
+        let Some((_, server)) = state.servers.iter().find(|(known, _)| known == slot) else {
+            return;
+        };
+        let failed = Failed {
+            message: format!(
+                "the credential {} of the MCP server {server} does not work: {why}",
+                slot.0
+            ),
+            server: server.clone(),
+        };
+        if state.told.contains(&failed) || state.failures.len() >= FAILURES {
+            return;
+        }
+        state.told.push(failed.clone());
+        state.failures.push(failed);
+        self.failed.notify_one();
+    }
+
+    /// Credentials that failed; each is given once.
+    #[must_use]
+    pub fn failures(&self) -> Vec<Failed> {
+        std::mem::take(&mut self.lock().failures)
     }
 
     pub(super) fn budgets(&self) -> Vec<Name> {
@@ -161,6 +229,18 @@ impl Book {
     pub(super) fn limited_by_environment(&self) -> bool {
         let state = self.lock();
         state.max_cost.is_some() && state.cap() == state.max_cost
+    }
+
+    /// The session.
+    #[must_use]
+    pub fn session(&self) -> &str {
+        &self.session
+    }
+
+    /// Its workspace.
+    #[must_use]
+    pub fn workspace(&self) -> &str {
+        &self.workspace
     }
 
     /// Adds a call that has ended.

@@ -42,7 +42,6 @@ const SERVED: &[(&str, &str)] = &[
 const UNSERVED: &[(&str, &str, &str)] = &[
     ("POST", "/v1/files", "uploads of files"),
     ("GET", "/v1/skills", "skills"),
-    ("GET", "/v1/vaults/vlt_1/credentials", "vaults"),
     ("GET", "/v1/memory_stores", "memory_stores"),
     ("GET", "/v1/sessions/sesn_1/threads", "threads of sessions"),
     (

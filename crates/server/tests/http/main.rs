@@ -20,4 +20,5 @@ mod retention;
 mod routes;
 mod sessions;
 mod tenants;
+mod vaults;
 mod world;

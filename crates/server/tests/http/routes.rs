@@ -8,6 +8,7 @@ use server::auth::Need;
 use server::http::Line;
 
 use crate::files::put;
+use crate::vaults::variable;
 use crate::world::World;
 
 /// What stands in paths and bodies.
@@ -19,6 +20,8 @@ struct Ids {
     file: String,
     workspace: String,
     key: String,
+    vault: String,
+    credential: String,
 }
 
 impl Ids {
@@ -27,6 +30,7 @@ impl Ids {
         let session = world.session().await;
         let row = world.get(&format!("/v1/sessions/{session}")).await.ok();
         put(world, &session, "file_1", "f", b"x").await;
+        let vault = world.vault().await;
         Ids {
             agent: text(&row["agent"]["id"]),
             environment: text(&row["environment_id"]),
@@ -34,6 +38,8 @@ impl Ids {
             file: "file_1".to_owned(),
             workspace: store::DEFAULT_WORKSPACE.to_owned(),
             key: text(&world.key(json!({"scope": "sessions"})).await["id"]),
+            credential: world.credential(&vault, variable()).await,
+            vault,
         }
     }
 
@@ -46,10 +52,12 @@ impl Ids {
             file: "file_absent".to_owned(),
             workspace: "wrkspc_absent".to_owned(),
             key: "apikey_absent".to_owned(),
+            vault: "vlt_absent".to_owned(),
+            credential: "vcrd_absent".to_owned(),
         }
     }
 
-    fn all(&self) -> [&String; 6] {
+    fn all(&self) -> [&String; 8] {
         let Ids {
             agent,
             environment,
@@ -57,8 +65,19 @@ impl Ids {
             file,
             workspace,
             key,
+            vault,
+            credential,
         } = self;
-        [agent, environment, session, file, workspace, key]
+        [
+            agent,
+            environment,
+            session,
+            file,
+            workspace,
+            key,
+            vault,
+            credential,
+        ]
     }
 
     fn path(&self, line: &Line) -> String {
@@ -69,6 +88,8 @@ impl Ids {
             ("{file_id}", &*self.file),
             ("{workspace_id}", &*self.workspace),
             ("{api_key_id}", &*self.key),
+            ("{vault_id}", &*self.vault),
+            ("{credential_id}", &*self.credential),
             ("{model_id}", "claude-opus-5-5"),
         ];
         let path = filled
@@ -92,6 +113,8 @@ impl Ids {
             "/agents" => json!({"model": "m", "name": "a"}),
             "/environments" | "/workspaces" => json!({"name": "e"}),
             "/sessions" => json!({"agent": self.agent, "environment_id": self.environment}),
+            "/vaults" => json!({"display_name": "v"}),
+            "/vaults/{vault_id}/credentials" => json!({"auth": variable()}),
             "/sessions/{session_id}/events" => json!({"events": [{"type": "user.interrupt"}]}),
             "/api_keys" => {
                 json!({"name": "k", "scope": "read_only", "environment_id": self.environment})

@@ -20,6 +20,8 @@ use server::ids::Ids;
 use server::session::keep::Keeper;
 use server::session::{self, Sessions};
 use server::usage::Ledger;
+use server::vaults::key::Key;
+use server::vaults::{self, Keyring, Vaults};
 use server::{Parts, Server, StartError};
 use snapshot::Snapshots;
 use store::{NewEvent, Store, Write};
@@ -37,6 +39,7 @@ pub struct World {
     pub blobs: Blobs,
     pub snapshots: Snapshots,
     pub sessions: Sessions,
+    pub vaults: Arc<Vaults>,
     pub clock: Clock,
     pub server: Server,
     client: reqwest::Client,
@@ -121,11 +124,16 @@ impl World {
             clock.clone(),
             ids.clone(),
         );
-        let sessions = sessions(&store, keeper, &clock, &ids, &data);
+        let hosts = config.egress.private_hosts.iter();
+        let hosts = hosts.map(|host| host.parse().unwrap()).collect();
+        let keys = Keyring::of(Key::new([7; 32]), Vec::new());
+        let vaults = vaults(&store, keys, &clock, hosts);
+        let sessions = sessions(&store, keeper, &vaults, &clock, &ids, &data);
         let parts = Parts {
             store: store.clone(),
             blobs: blobs.clone(),
             sessions: sessions.clone(),
+            vaults: vaults.clone(),
             clock: clock.clone(),
             ids,
             ping: PING,
@@ -139,6 +147,7 @@ impl World {
             blobs,
             snapshots,
             sessions,
+            vaults,
             clock,
             server,
             client,
@@ -236,6 +245,19 @@ impl World {
         self.post("/v1/api_keys", body).await.ok()
     }
 
+    /// A fresh vault's id.
+    pub async fn vault(&self) -> String {
+        let vault = self.post("/v1/vaults", json!({"display_name": "v"})).await;
+        vault.ok()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A fresh credential's id.
+    pub async fn credential(&self, vault: &str, auth: Value) -> String {
+        let path = format!("/v1/vaults/{vault}/credentials");
+        let made = self.post(&path, json!({"auth": auth})).await.ok();
+        made["id"].as_str().unwrap().to_owned()
+    }
+
     /// Where the server keeps everything.
     pub fn data(&self) -> &std::path::Path {
         self.data.path()
@@ -272,20 +294,49 @@ impl World {
     }
 }
 
-fn sessions(
+/// Vaults over a store, which reach these private hosts.
+pub fn vaults(
     store: &Arc<Store>,
-    keeper: Keeper,
+    keys: Keyring,
     clock: &Clock,
-    ids: &Ids,
-    data: &TempDir,
-) -> Sessions {
-    let ledger = Arc::new(Ledger::new(
+    private_hosts: Vec<egress::HostPort>,
+) -> Arc<Vaults> {
+    let mut config = nowhere();
+    config.operator.private_hosts = private_hosts;
+    let ids = Ids::random();
+    Arc::new(Vaults::new(vaults::Parts {
+        store: store.clone(),
+        keys,
+        errands: egress::Errands::new(&config, Arc::new(SystemResolver)).unwrap(),
+        ledger: ledger(store, clock, &ids),
+        clock: clock.clone(),
+        ids,
+    }))
+}
+
+fn nowhere() -> egress::Config {
+    egress::Config::new("http://127.0.0.1:9".parse().unwrap(), Slot("model".into()))
+}
+
+fn ledger(store: &Arc<Store>, clock: &Clock, ids: &Ids) -> Arc<Ledger> {
+    Arc::new(Ledger::new(
         store.clone(),
         ids.clone(),
         clock.clone(),
         tokio::runtime::Handle::current(),
         server::usage::Daily::default(),
-    ));
+    ))
+}
+
+fn sessions(
+    store: &Arc<Store>,
+    keeper: Keeper,
+    vaults: &Arc<Vaults>,
+    clock: &Clock,
+    ids: &Ids,
+    data: &TempDir,
+) -> Sessions {
+    let ledger = ledger(store, clock, ids);
     let auditor = Arc::new(Auditor::start(store.clone(), clock.clone(), None));
     let windows = Windows {
         policies: ledger.clone(),
@@ -295,12 +346,12 @@ fn sessions(
         resolver: Arc::new(SystemResolver),
         clock: SystemTime::now,
     };
-    let nowhere = egress::Config::new("http://127.0.0.1:9".parse().unwrap(), Slot("model".into()));
     Sessions::new(session::Parts {
         store: store.clone(),
         provider: Arc::new(NoSandboxes),
-        egress: Egress::new(nowhere, windows).unwrap(),
+        egress: Egress::new(nowhere(), windows).unwrap(),
         ledger,
+        vaults: vaults.clone(),
         auditor,
         keeper,
         versions: claude::versions::Versions::open(data.path().join("cli")).unwrap(),

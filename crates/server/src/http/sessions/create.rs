@@ -1,7 +1,9 @@
 //! `POST /v1/sessions`
 
 use api::environment;
+use api::environment::egress::{Action, Rule};
 use api::environment::hosting::Pattern;
+use api::environment::networking::Networking;
 use api::id::Prefix;
 use api::session::{CreateSession, Session, SessionAgent, Stats, Usage};
 use axum::Json;
@@ -13,7 +15,7 @@ use crate::app::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
 use crate::http::query::Query;
-use crate::http::{agents, environments, extract};
+use crate::http::{agents, environments, extract, vaults};
 use crate::session;
 
 pub(in crate::http) async fn create(
@@ -27,6 +29,7 @@ pub(in crate::http) async fn create(
     let config = configuration(&app, &caller, &request.environment_id).await?;
     check_version(&app, &agent, &config)?;
     check_isolation(&app, &config)?;
+    check_vaults(&app, &caller, &request, &config).await?;
     app.sessions
         .admit(caller.realm.workspace(), request.initial_events.len())?;
     let queued = queue(&app, &request);
@@ -105,6 +108,35 @@ fn check_isolation(app: &App, config: &environment::Config) -> Result<(), ApiErr
         let told = format!("environment_id: config.hosting.isolation.at_least: {error}");
         ApiError::invalid(told).with_code("isolation_unavailable")
     })
+}
+
+/// The vaults must be there, and every credential in them of use.
+async fn check_vaults(
+    app: &App,
+    caller: &Caller,
+    request: &CreateSession,
+    config: &environment::Config,
+) -> Result<(), ApiError> {
+    if request.vault_ids.is_empty() {
+        return Ok(());
+    }
+    for (index, id) in request.vault_ids.iter().enumerate() {
+        let vault = app.store.vaults().get(&caller.realm, id).await?;
+        let vault = vault.ok_or_else(|| vaults::not_found(id))?;
+        if vault.archived_at.is_some() {
+            let told = format!("vault_ids.{index}: the vault is archived");
+            return Err(ApiError::invalid(told));
+        }
+    }
+    let names_hosts = match &config.networking {
+        Networking::Limited(limited) => !limited.allowed_hosts.is_empty(),
+        Networking::Unrestricted => false,
+    };
+    let by_name = |rule: &Rule| rule.action == Action::Allow && rule.host != "*";
+    let names_hosts = names_hosts || config.egress.rules.iter().any(by_name);
+    let (workspace, ids) = (caller.realm.workspace(), json(&request.vault_ids)?);
+    let checked = app.vaults.check(workspace, &ids, names_hosts).await?;
+    checked.map_err(|unnamed| ApiError::invalid(format!("vault_ids: {unnamed}")))
 }
 
 fn queue(app: &App, request: &CreateSession) -> Vec<Queued> {

@@ -22,6 +22,7 @@ use crate::session::machine::{Input, Queued, Tell};
 use crate::session::runner::{self, Begin, Ended, News, Order, Start, Surroundings};
 use crate::session::translate::translate;
 use crate::session::{class, start, uuid_of, version};
+use crate::usage::Failed;
 
 /// What a start needs.
 struct Planned {
@@ -118,7 +119,10 @@ impl Actor {
         let tools = state_tools(&self.row);
         self.custom = CustomTools::new(start::custom(&tools));
         let limits = class::limits(&self.inner, &self.hosting);
-        let launch = start::launch(&agent, &tools, session, limits);
+        let mut launch = start::launch(&agent, &tools, session, limits);
+        let given = self.inner.vaults.given(&self.row).await;
+        let given = given.map_err(|error| Unstartable::why(&error))?;
+        launch.extra_env.extend(given.variables);
         let fresh = !interrupted && !resumable && snapshot.is_none();
         let start = Start {
             launch,
@@ -303,6 +307,15 @@ impl Actor {
                 self.lost(ended).await
             }
         }
+    }
+
+    /// Says which credentials failed.
+    pub(super) async fn failed(&mut self) -> Result<(), End> {
+        for Failed { server, message } in self.book.failures() {
+            self.input(Input::CredentialFailed { server, message })
+                .await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn lost(&mut self, ended: Ended) -> Result<(), End> {

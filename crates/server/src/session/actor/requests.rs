@@ -102,6 +102,15 @@ impl Actor {
         if let Some(agent) = change.update.agent {
             self.row.agent = agent;
             self.state.set_tools(state_tools(&self.row));
+            // Another server may be one that a credential is for.
+            if let Err(error) = self.inner.bind(&self.row.id, &self.row.workspace_id).await {
+                tracing::error!(
+                    session.id = self.row.id,
+                    error = &error as &dyn std::error::Error,
+                    "the credentials of session {} are as before",
+                    self.row.id
+                );
+            }
             if let Some(live) = &self.live {
                 // The next prompt starts a claude that knows the new tools, in the same sandbox.
                 let _ = live.orders.send(Order::End).await;

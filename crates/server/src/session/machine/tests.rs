@@ -489,6 +489,21 @@ fn a_used_up_budget_is_the_reason_to_stop() {
 }
 
 #[test]
+fn a_credential_that_fails_is_told_and_the_session_goes_on() {
+    let mut story = Story::new();
+    let failed = || Input::CredentialFailed {
+        server: "docs".into(),
+        message: "no".into(),
+    };
+    let told = "error(McpAuthenticationFailedError,Retrying)";
+    assert_eq!(story.tell([failed()]), told);
+    story.tell([prompt("m1")]);
+    assert_eq!(story.tell([failed()]), told);
+    let done = [said(Said::Outcome(Outcome::Done)), said(Said::Idle)];
+    assert!(story.tell(done).contains("idle(EndTurn)"));
+}
+
+#[test]
 fn a_budget_of_one_turn_says_nothing_about_the_next() {
     let mut story = Story::new();
     story.tell([prompt("m1"), Input::BudgetReached(None)]);
