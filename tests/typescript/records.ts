@@ -30,6 +30,28 @@ export function records(connect: (options?: object) => Anthropic): void {
     assert.equal((await client.beta.environments.delete(environment.id)).type, 'environment_deleted');
   });
 
+  test('a vault has credentials that are shown without their secrets', async () => {
+    const client = connect();
+    const vault = await client.beta.vaults.create({ display_name: 'v' });
+    assert.deepEqual(await client.beta.vaults.retrieve(vault.id), vault);
+    assert.equal((await client.beta.vaults.update(vault.id, { display_name: 'w' })).display_name, 'w');
+    const secret = 'token-0123456789';
+    const auth = { type: 'static_bearer' as const, mcp_server_url: 'https://mcp.example/a', token: secret };
+    const credential = await client.beta.vaults.credentials.create(vault.id, { auth });
+    assert.ok(!JSON.stringify(credential).includes(secret));
+    assert.deepEqual((await all(client.beta.vaults.credentials.list(vault.id))).map((each) => each.id), [credential.id]);
+    await assert.rejects(client.beta.vaults.credentials.create(vault.id, { auth }), Anthropic.ConflictError);
+    const { agent, environment } = await newSession(client);
+    const session = await client.beta.sessions.create({
+      agent: agent.id,
+      environment_id: environment.id,
+      vault_ids: [vault.id],
+    });
+    assert.deepEqual(session.vault_ids, [vault.id]);
+    assert.ok((await client.beta.vaults.archive(vault.id)).archived_at);
+    assert.equal((await client.beta.vaults.delete(vault.id)).type, 'vault_deleted');
+  });
+
   test('a session is created, updated, paged both ways, archived and deleted', async () => {
     const client = connect();
     const { agent, environment, session } = await newSession(client);

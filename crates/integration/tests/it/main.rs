@@ -26,4 +26,5 @@ mod separation;
 mod tenants;
 mod transcript;
 mod upgrades;
+mod vaults;
 mod way_out;

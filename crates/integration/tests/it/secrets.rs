@@ -14,7 +14,7 @@ const HUNT: &str = "env; cat /proc/*/environ /proc/*/cmdline | tr '\\\\0' '\\\\n
 
 /// Files that hold the secret, below a directory; the claude CLI and the sandboxes' own disks, which
 /// are gone when this is asked, are left out.
-fn holding(directory: &Path, secret: &str, found: &mut Vec<String>) {
+pub fn holding(directory: &Path, secret: &str, found: &mut Vec<String>) {
     for entry in std::fs::read_dir(directory).unwrap().flatten() {
         let (path, kind) = (entry.path(), entry.file_type().unwrap());
         if kind.is_dir() && !path.ends_with("data/cli") {
