@@ -671,7 +671,7 @@ async fn a_token_that_is_refused_is_renewed_once_and_the_request_sent_again() {
 }
 
 #[tokio::test]
-async fn what_is_archived_or_rotated_holds_for_the_next_request_and_new_bindings_cut_tunnels() {
+async fn what_is_archived_or_rotated_holds_for_the_next_request() {
     let mut stage = Stage::swapping(true, true).await;
     let headers = format!("X-Key: {PLACE}\r\n");
     let secrets = |out: &Out, value: Option<&str>| {
