@@ -28,6 +28,7 @@ pub mod page;
 pub mod patch;
 pub mod read;
 pub mod session;
+pub mod session_store;
 pub mod time;
 pub mod tool;
 pub mod vault;

@@ -14,7 +14,7 @@ use crate::metadata::Metadata;
 use crate::money::BudgetLimit;
 use crate::time::Timestamp;
 
-pub use create::{AgentOverrides, AgentRef, CreateSession};
+pub use create::{AgentOverrides, AgentRef, CreateSession, Resume};
 pub use fork::ForkSession;
 pub use update::{AgentChange, UpdateSession};
 pub use usage::{CacheCreation, ServerToolUse, Usage};

@@ -289,6 +289,11 @@ pub const SETTINGS: &[Setting] = &[
         "HOSTEL_LIMITS_REQUESTS_PER_SECOND",
         Form::Number,
     ),
+    setting(
+        "limits.session_store_bytes",
+        "HOSTEL_LIMITS_SESSION_STORE_BYTES",
+        Form::Number,
+    ),
     setting("log.format", "HOSTEL_LOG_FORMAT", Form::Text),
     setting("log.level", "HOSTEL_LOG_LEVEL", Form::Text),
 ];

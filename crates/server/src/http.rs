@@ -22,6 +22,7 @@ mod models;
 mod pass;
 mod query;
 mod route;
+mod session_store;
 mod sessions;
 mod unserved;
 mod vaults;
@@ -100,6 +101,24 @@ fn routes() -> Vec<Route> {
         route(GET, "/files/{file_id}/content", Read, files::content),
     ];
     let audit = [route(GET, "/audit", Read, audit::list)];
+    let kept = "/session_store/{project_key}/{session_id}";
+    let session_store = [
+        route(
+            GET,
+            "/session_store/{project_key}",
+            Read,
+            session_store::list,
+        ),
+        route(GET, kept, Read, session_store::load),
+        route(POST, kept, Work, session_store::append),
+        route(DELETE, kept, Work, session_store::delete),
+        route(
+            GET,
+            "/session_store/{project_key}/{session_id}/subkeys",
+            Read,
+            session_store::subkeys,
+        ),
+    ];
     let models = [
         route(GET, "/models", Read, models::list),
         route(GET, "/models/{model_id}", Read, models::get),
@@ -169,6 +188,7 @@ fn routes() -> Vec<Route> {
     all.extend(sessions);
     all.extend(files);
     all.extend(audit);
+    all.extend(session_store);
     all.extend(models);
     all.extend(workspaces);
     all.extend(api_keys);

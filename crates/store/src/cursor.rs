@@ -39,6 +39,7 @@ pub(crate) enum List {
     Audit,
     Vaults,
     Credentials,
+    KeptSessions,
 }
 
 #[derive(Serialize, Deserialize)]

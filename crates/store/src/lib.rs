@@ -29,6 +29,7 @@ mod reader;
 mod realm;
 mod retention;
 mod schema;
+mod session_store;
 mod sessions;
 mod snapshots;
 mod time;
@@ -68,6 +69,9 @@ pub use keys::{InsertKeyError, KeyQuery, KeyRow, Keys, RotateKeyError, Rotation}
 pub use page::{ListError, Order, PAGE_LIMIT, Page, PageQuery};
 pub use realm::Realm;
 pub use retention::Keep;
+pub use session_store::{
+    Append, AppendError, Entries, KeptEntry, KeptKey, KeptSession, SessionStore,
+};
 pub use sessions::{
     ClaimError, CreateSessionError, Fence, Fork, ForkError, ParseStatusError, SessionQuery,
     SessionRow, SessionUpdate, Sessions, Status,
@@ -212,6 +216,11 @@ impl Store {
     /// What was decided on the way out.
     pub fn audit(&self) -> Audits<'_> {
         Audits(self)
+    }
+
+    /// Transcripts that programs elsewhere keep here.
+    pub fn session_store(&self) -> SessionStore<'_> {
+        SessionStore(self)
     }
 
     /// What sessions have used.

@@ -23,6 +23,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0005_tenants.sql"),
     include_str!("../migrations/0006_audit.sql"),
     include_str!("../migrations/0007_vaults.sql"),
+    include_str!("../migrations/0008_session_store.sql"),
 ];
 
 /// Marks a file as ours in its header ("host" in ASCII).

@@ -13,7 +13,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::error::{from_engine, is_duplicate};
 use crate::events::{self, EnqueueError, Queued};
 use crate::time::Micros;
-use crate::{Realm, Store, StoreError, workspaces};
+use crate::{KeptKey, Realm, Store, StoreError, session_store, workspaces};
 
 pub use fork::{Fork, ForkError};
 pub use list::SessionQuery;
@@ -73,6 +73,9 @@ pub enum CreateSessionError {
         /// How many it may have.
         limit: u32,
     },
+    /// The session store has no session with a main transcript under this key.
+    #[error("no transcript is kept under this key")]
+    KeptNotFound,
     /// The storage failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -111,12 +114,38 @@ impl Sessions<'_> {
         row: SessionRow,
         first: Vec<Queued>,
     ) -> Result<(), CreateSessionError> {
+        self.begin(row, first, None).await
+    }
+
+    /// The same, and the session begins with the transcript of one of the realm's session store. The two
+    /// share nothing afterwards.
+    pub async fn create_from(
+        self,
+        row: SessionRow,
+        first: Vec<Queued>,
+        realm: &Realm,
+        kept: KeptKey,
+    ) -> Result<(), CreateSessionError> {
+        self.begin(row, first, Some((realm.clone(), kept))).await
+    }
+
+    async fn begin(
+        self,
+        row: SessionRow,
+        first: Vec<Queued>,
+        kept: Option<(Realm, KeptKey)>,
+    ) -> Result<(), CreateSessionError> {
         self.0
             .write(move |connection| {
                 check_quota(connection, &row)?;
                 check_agent(connection, &row)?;
                 check_environment(connection, &row)?;
                 row::insert(connection, &row)?;
+                if let Some((realm, key)) = &kept
+                    && !session_store::copy(connection, realm, key, &row.id)?
+                {
+                    return Err(CreateSessionError::KeptNotFound);
+                }
                 events::insert_queued(connection, &row.id, &first).map_err(|error| match error {
                     EnqueueError::TooMany { limit } => CreateSessionError::TooMany { limit },
                     EnqueueError::Store(error) => error.into(),

@@ -13,6 +13,7 @@ use crate::model::ModelParams;
 use crate::money::BudgetLimit;
 use crate::patch::Patch;
 use crate::read::{At, Fields, Positive, Read, expected, quoted, unserved};
+use crate::session_store;
 use crate::tool::Tool;
 
 /// A new session.
@@ -32,6 +33,31 @@ pub struct CreateSession {
     pub title: Option<String>,
     /// The client's own map.
     pub metadata: Metadata,
+    /// A session of the session store whose conversation this one goes on with, an extension.
+    pub resume: Option<Resume>,
+}
+
+/// A session of the session store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resume {
+    /// The Agent SDK's project key.
+    pub project_key: String,
+    /// The id that the Agent SDK gave it.
+    pub session_id: String,
+}
+
+impl Read for Resume {
+    fn read(value: Value, at: At<'_>) -> Result<Resume, Invalid> {
+        let mut fields = Fields::of(value, at)?;
+        let resume = Resume {
+            project_key: fields.required("project_key")?,
+            session_id: fields.required("session_id")?,
+        };
+        fields.finish()?;
+        session_store::key(&resume.project_key, at.key("project_key"))?;
+        session_store::key(&resume.session_id, at.key("session_id"))?;
+        Ok(resume)
+    }
 }
 
 /// Which agent a session runs.
@@ -72,6 +98,7 @@ impl Read for CreateSession {
             .optional::<NewMetadata>("metadata")?
             .unwrap_or_default()
             .0;
+        let resume = fields.optional("resume")?;
         fields.finish()?;
         limits::text(&environment_id, 1, limits::ID, at.key("environment_id"))?;
         limits::text(
@@ -90,6 +117,7 @@ impl Read for CreateSession {
             budget,
             title,
             metadata,
+            resume,
         })
     }
 }

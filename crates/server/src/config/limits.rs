@@ -33,6 +33,10 @@ pub struct Limits {
     /// Requests of one key in a second, on average. Without it they are not limited.
     #[schemars(range(min = 1))]
     pub requests_per_second: Option<u32>,
+    /// Bytes of transcripts that programs elsewhere may keep here, of one workspace together. More are
+    /// refused.
+    #[schemars(range(min = 1))]
+    pub session_store_bytes: u64,
 }
 
 impl Default for Limits {
@@ -48,6 +52,7 @@ impl Default for Limits {
             // The largest body at some two megabits a second.
             body_timeout_ms: 120_000,
             requests_per_second: None,
+            session_store_bytes: 10 << 30,
         }
     }
 }

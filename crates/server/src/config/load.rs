@@ -240,6 +240,11 @@ fn check(config: &Config) -> Result<(), ConfigError> {
             "at least 1",
         ),
         (
+            config.limits.session_store_bytes >= 1,
+            "limits.session_store_bytes",
+            "at least 1",
+        ),
+        (
             config.tls.cert_file.is_some() == config.tls.key_file.is_some(),
             "tls.cert_file",
             "given together with tls.key_file, or neither",

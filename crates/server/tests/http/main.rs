@@ -18,6 +18,7 @@ mod ids;
 mod models;
 mod retention;
 mod routes;
+mod session_store;
 mod sessions;
 mod tenants;
 mod vaults;

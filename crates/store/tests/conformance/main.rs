@@ -15,6 +15,7 @@ mod lists;
 mod opening;
 mod records;
 mod retention;
+mod session_store;
 mod sessions;
 mod snapshots;
 mod tenants;

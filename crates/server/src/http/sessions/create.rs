@@ -5,11 +5,11 @@ use api::environment::egress::{Action, Rule};
 use api::environment::hosting::Pattern;
 use api::environment::networking::Networking;
 use api::id::Prefix;
-use api::session::{CreateSession, Session, SessionAgent, Stats, Usage};
+use api::session::{CreateSession, Resume, Session, SessionAgent, Stats, Usage};
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
-use store::{CreateSessionError, Queued, SessionRow, Status};
+use store::{CreateSessionError, KeptKey, Queued, SessionRow, Status};
 
 use crate::app::App;
 use crate::auth::Caller;
@@ -36,11 +36,21 @@ pub(in crate::http) async fn create(
     let row = row(&app, &caller, &request, &agent, &config)?;
     let shown = super::view(&app, &row)?;
     let (id, waits) = (row.id.clone(), !queued.is_empty());
-    app.store
-        .sessions()
-        .create(row, queued)
-        .await
-        .map_err(|error| refusal(error, &request))?;
+    let sessions = app.store.sessions();
+    let made = match &request.resume {
+        None => sessions.create(row, queued).await,
+        Some(Resume {
+            project_key,
+            session_id,
+        }) => {
+            let key = KeptKey {
+                project: project_key.clone(),
+                session: session_id.clone(),
+            };
+            sessions.create_from(row, queued, &caller.realm, key).await
+        }
+    };
+    made.map_err(|error| refusal(error, &request))?;
     if waits {
         app.sessions.wake(&caller.realm, &id);
     }
@@ -199,6 +209,9 @@ fn refusal(error: CreateSessionError, request: &CreateSession) -> ApiError {
             ApiError::invalid(format!("initial_events: at most {limit} items"))
         }
         quota @ CreateSessionError::Quota { .. } => super::quota(&quota),
+        CreateSessionError::KeptNotFound => {
+            ApiError::not_found("resume: the session store has no transcript under this key")
+        }
         duplicate @ CreateSessionError::Duplicate => ApiError::internal(duplicate),
         CreateSessionError::Store(error) => error.into(),
     }
