@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from anthropic import Anthropic
 
@@ -9,6 +11,8 @@ import hostel_server
 from turns import Watch
 
 MODEL = "claude-sonnet-5"
+# The package under test, as it stands in the repository.
+sys.path.insert(0, str(hostel_server.ROOT / "sdk/python/src"))
 
 
 @pytest.fixture(scope="session")

@@ -30,8 +30,10 @@ STOP_TIMEOUT = 20.0
 class Server:
     """One running server."""
 
-    def __init__(self, data: pathlib.Path) -> None:
+    def __init__(self, data: pathlib.Path, model: str | None = None) -> None:
+        """With the scripted model at an address; without one, with its own."""
         self.data = data
+        self.model = {"ANTHROPIC_BASE_URL": model, "ANTHROPIC_API_KEY": "dummy"} if model else {}
         self.api_key = f"hk-test-{secrets.token_hex(16)}"
         self.log = data.with_suffix(".log")
         self._process: subprocess.Popen[str] | None = None
@@ -41,8 +43,9 @@ class Server:
         self.data.mkdir(parents=True, exist_ok=True)
         log = self.log.open("a")
         self._process = subprocess.Popen(
-            [BINARY, "serve", "--data", self.data, "--listen", "127.0.0.1:0", "--offline"],
-            env=environment(self.data, HOSTEL_API_KEY=self.api_key),
+            [BINARY, "serve", "--data", self.data, "--listen", "127.0.0.1:0"]
+            + ([] if self.model else ["--offline"]),
+            env=environment(self.data, HOSTEL_API_KEY=self.api_key, **self.model),
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,

@@ -13,8 +13,8 @@ import { join, resolve } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
-// Compiled into node_modules/.build.
-const ROOT = resolve(fileURLToPath(import.meta.url), '../../../../..');
+// Compiled into node_modules/.build/tests/typescript.
+const ROOT = resolve(fileURLToPath(import.meta.url), '../../../../../../..');
 const TARGET = process.env['CARGO_TARGET_DIR'] ?? join(ROOT, 'target');
 const BINARY = process.env['HOSTEL_BIN'] ?? join(TARGET, 'debug/hostel');
 /** The claude CLI is some hundred megabytes: it is installed once and shared with the Python tests. */
@@ -66,6 +66,24 @@ export class Server {
     rmSync(this.home, { recursive: true, force: true });
     if (this.child?.exitCode !== 0) throw new Error(`the server ended with ${this.child?.exitCode}:\n${log.slice(-4000)}`);
   }
+}
+
+/** The claude CLI that the servers have, for programs that start one themselves. */
+export function claude(): string {
+  const installed = join(VERSIONS, 'cli');
+  const version = readdirSync(installed).find((name) => existsSync(join(installed, name, 'claude')));
+  return join(installed, version!, 'claude');
+}
+
+/** The scripted model by itself. */
+export async function startModel(): Promise<{ url: string; stop: () => void }> {
+  const child = spawn(BINARY, ['model', '--listen', '127.0.0.1:0'], { stdio: ['ignore', 'pipe', 'inherit'] });
+  process.once('exit', () => child.kill('SIGTERM'));
+  for await (const line of createInterface({ input: child.stdout })) {
+    const match = /http:\/\/\S+/.exec(line);
+    if (match) return { url: match[0], stop: () => child.kill('SIGTERM') };
+  }
+  throw new Error('the scripted model did not start');
 }
 
 function installCli(): void {
