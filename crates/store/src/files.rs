@@ -82,15 +82,18 @@ const IN_ENVIRONMENT: &str = "(?3 IS NULL OR session_id IN
 pub struct Files<'a>(pub(crate) &'a Store);
 
 impl Files<'_> {
-    /// Adds a file, whose content must be durable already.
-    pub async fn insert(self, row: FileRow) -> Result<(), InsertFileError> {
+    /// Adds a file, whose content must be durable already, unless it is the same as its session's last one
+    /// of this name; says whether it did.
+    pub async fn insert(self, row: FileRow) -> Result<bool, InsertFileError> {
         self.0
             .write(move |connection| {
-                connection
+                let added = connection
                     .prepare_cached(
                         "INSERT INTO files (id, workspace_id, session_id, filename, mime_type,
                              size_bytes, sha256, created_at, downloadable)
-                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+                         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
+                         WHERE ?7 IS NOT (SELECT sha256 FROM files
+                             WHERE session_id = ?3 AND filename = ?4 ORDER BY number DESC LIMIT 1)",
                     )?
                     .execute(params![
                         row.id,
@@ -103,7 +106,7 @@ impl Files<'_> {
                         Micros(row.created_at),
                         row.downloadable,
                     ])?;
-                Ok(())
+                Ok(added == 1)
             })
             .await
     }

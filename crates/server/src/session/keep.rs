@@ -134,7 +134,7 @@ impl Keeper {
         }
     }
 
-    /// Makes results files of the session.
+    /// Makes results files of the session. One that is as the turn before left it is a file already.
     ///
     /// # Errors
     /// In one sentence, when the store fails.
@@ -145,6 +145,7 @@ impl Keeper {
         outputs: Vec<Output>,
     ) -> Result<(), String> {
         for output in outputs {
+            let id = output.id.clone();
             let mime = mime_guess::from_path(&output.filename).first_or_octet_stream();
             let file = FileRow {
                 id: output.id,
@@ -158,7 +159,11 @@ impl Keeper {
                 downloadable: true,
             };
             let inserted = inner.store.files().insert(file).await;
-            inserted.map_err(|error| with_causes(&error))?;
+            let is_new = inserted.map_err(|error| with_causes(&error))?;
+            if !is_new && let Err(error) = self.blobs.remove(&id).await {
+                // Nobody's content is found and removed later.
+                tracing::warn!("cannot remove the second content of a result: {error}");
+            }
         }
         Ok(())
     }

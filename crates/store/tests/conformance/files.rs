@@ -48,7 +48,9 @@ async fn a_file_comes_back_as_it_was_and_to_its_workspace_alone() {
     assert_eq!(files.get(&THEIRS, "a").await.unwrap(), None);
     assert!(!files.delete(&THEIRS, "a").await.unwrap());
     assert!(listed(&bed, &THEIRS, FileQuery::default()).await.is_empty());
-    let twice = files.insert(file("a", "s", 1)).await;
+    let mut twice = file("a", "s", 1);
+    twice.filename = "other.txt".to_owned();
+    let twice = files.insert(twice).await;
     assert!(matches!(twice, Err(InsertFileError::Duplicate)));
     let gone = files.insert(file("d", "nobody", 1)).await;
     assert!(matches!(gone, Err(InsertFileError::NotFound)));
@@ -94,4 +96,21 @@ async fn a_deleted_file_or_session_leaves_no_file() {
     let mut absent = files.absent(asked).await.unwrap();
     absent.sort();
     assert_eq!(absent, ["a", "c"]);
+}
+
+#[tokio::test]
+async fn what_a_session_made_before_is_not_added_again() {
+    let bed = bed().await;
+    let add = |id: &str, session: &str, sha256: u8| {
+        let mut row = file(id, session, 4);
+        row.filename = "a.txt".to_owned();
+        row.sha256 = [sha256; 32];
+        bed.store.files().insert(row)
+    };
+    assert!(!add("d", "s", 9).await.unwrap());
+    assert!(add("e", "t", 9).await.unwrap());
+    assert!(add("f", "s", 1).await.unwrap());
+    // As it was before the last one is another change.
+    assert!(add("g", "s", 9).await.unwrap());
+    assert!(!add("h", "s", 9).await.unwrap());
 }

@@ -128,7 +128,7 @@ async fn files_expire_by_their_age() {
             id: id.to_owned(),
             workspace_id: WS.to_owned(),
             session_id: session_id.map(str::to_owned),
-            filename: "f".to_owned(),
+            filename: id.to_owned(),
             mime_type: "text/plain".to_owned(),
             size_bytes: 0,
             sha256: [0; 32],

@@ -85,7 +85,10 @@ async fn a_task_that_is_kept_goes_on_in_another_sandbox() {
     let more = "cat file; echo two > /mnt/session/outputs/two";
     assert_eq!(shell(&session, more).await, "kept");
     world.sandboxes(0).await;
-    // A file is what was there at the end of a turn, so one that stays is there for each of them.
+    // What a turn leaves as it was is no file again; what it changes is.
+    assert_eq!(names(&files(&world, &session).await), ["one", "two"]);
+    shell(&session, "echo other > /mnt/session/outputs/one").await;
+    world.sandboxes(0).await;
     assert_eq!(names(&files(&world, &session).await), ["one", "one", "two"]);
     world.remembered(&session);
     world.end().await;
