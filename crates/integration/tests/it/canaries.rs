@@ -22,6 +22,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 const DECOY: &str = "decoy-7b1f40d92ce85a63";
 /// A key that opens nothing, as somebody mistypes one.
 const MISTYPED: &str = "hk-mistyped-5e90c1d47fa2b863";
+/// What credentials of a vault are worth: of a variable, before and after a change, of a server, and of one
+/// with a token that is renewed.
+const CREDENTIALS: [&str; 6] = [
+    "cred-variable-4f7a91c0be26d835",
+    "cred-changed-a03d58e7f1946bc2",
+    "cred-bearer-6be29f40d17c83a5",
+    "cred-access-e81c04b79d36fa52",
+    "cred-refresh-2d95b7f3c60a48e1",
+    "cred-client-97d1e3a80c5bf264",
+];
 /// Of the operator's, in the server's environment for something else.
 const OPERATORS: &str = "operators-own-c83a5d17f29e604b";
 
@@ -29,7 +39,7 @@ const OPERATORS: &str = "operators-own-c83a5d17f29e604b";
 /// every process that lets itself be read.
 const HUNT: &str = r#"
 import glob, os, re
-looks = re.compile(rb"(sk-ant-api03-|hk-|hostel_|operators-own-|-----BEGIN )[A-Za-z0-9_-]{4,100}")
+looks = re.compile(rb"(sk-ant-api03-|hk-|hostel_|operators-own-|cred-|-----BEGIN )[A-Za-z0-9_-]{4,100}")
 def look(where, data):
     for found in set(m.group() for m in looks.finditer(data)):
         if b"placeholder" not in found: print(where, found)
@@ -59,6 +69,7 @@ print("hunted", len(os.listdir("/proc")))
 struct Kept {
     dir: TempDir,
     snapshot: String,
+    vault: String,
     tls: String,
 }
 
@@ -66,12 +77,14 @@ impl Kept {
     fn new() -> Kept {
         let dir = tempfile::tempdir().unwrap();
         let snapshot = "7d3e91b04fa8c625e1700d9b8acf4263".repeat(2);
+        let vault = "b86f20e5d4139ac7f02e7d81695cb3a4".repeat(2);
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
         let certificate = params.self_signed(&key).unwrap();
         let pem = key.serialize_pem();
         for (name, text) in [
             ("snapshot", snapshot.as_str()),
+            ("vault", &vault),
             ("tls.key", &pem),
             ("tls.crt", &certificate.pem()),
         ] {
@@ -79,7 +92,12 @@ impl Kept {
         }
         // The line of the key that is no header of every key.
         let tls = pem.lines().nth(2).unwrap().to_owned();
-        Kept { dir, snapshot, tls }
+        Kept {
+            dir,
+            snapshot,
+            vault,
+            tls,
+        }
     }
 
     fn path(&self, name: &str) -> String {
@@ -240,6 +258,7 @@ async fn answers(world: &World, session: &Session) -> Vec<String> {
         "/v1/models",
         "/v1/workspaces",
         "/v1/api_keys",
+        "/v1/vaults",
         "/healthz",
         "/readyz",
     ] {
@@ -301,11 +320,41 @@ fn last_frame(mut bytes: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
+/// A vault with a credential of each kind, one of them changed since.
+async fn vault(world: &World) -> String {
+    let [first, changed, bearer, access, refresh, client] = CREDENTIALS;
+    let vault = json!({"display_name": "private"});
+    let vault = world.client.post("/v1/vaults", &vault).await.ok();
+    let vault = vault["id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/vaults/{vault}/credentials");
+    let post = async |path: &str, auth: Value| {
+        let made = world.client.post(path, &json!({"auth": auth})).await.ok();
+        made["id"].as_str().unwrap().to_owned()
+    };
+    let allowed = json!({"type": "limited", "allowed_hosts": ["private.example"]});
+    let variable = json!({"type": "environment_variable", "secret_name": "PRIVATE",
+        "secret_value": first, "networking": allowed});
+    let variable = post(&path, variable).await;
+    let change = json!({"type": "environment_variable", "secret_value": changed});
+    post(&format!("{path}/{variable}"), change).await;
+    let server = json!({"type": "static_bearer", "mcp_server_url": "https://mcp.example/a", "token": bearer});
+    post(&path, server).await;
+    let client = json!({"type": "client_secret_post", "client_secret": client});
+    let refresh = json!({"client_id": "hostel", "refresh_token": refresh,
+        "token_endpoint": "https://mcp.example/token", "token_endpoint_auth": client});
+    let renewed = json!({"type": "mcp_oauth", "mcp_server_url": "https://mcp.example/b",
+        "access_token": access, "expires_at": "2099-01-01T00:00:00Z", "refresh": refresh});
+    post(&path, renewed).await;
+    vault
+}
+
 /// The agent's hunt, with the decoy in each place that it can reach.
 async fn hunt(session: &Session) {
     let plant = format!(
         "echo {DECOY} > /workspace/plain; echo {DECOY} | base64 > /tmp/encoded; \
-         (D={DECOY} setsid sleep 600 & ) ; curl -s http://{DECOY}.example/ ; python3 - <<'P'\n{HUNT}\nP"
+         (D={DECOY} setsid sleep 600 & ) ; curl -s http://{DECOY}.example/ ; \
+         curl -s -H \"authorization: $PRIVATE\" https://private.example/$PRIVATE; \
+         echo \"$PRIVATE\" > /workspace/private; python3 - <<'P'\n{HUNT}\nP"
     );
     let result = bash(session, &plant).await.to_string();
     assert!(result.contains("hunted"), "{result}");
@@ -351,6 +400,7 @@ async fn no_secret_is_anywhere_but_where_it_belongs() {
     let setup = Setup::default()
         .set("sandbox.disk_mib", 64)
         .set("snapshot_key_file", kept.path("snapshot"))
+        .set("vaults.key", format!("file:{}", kept.path("vault")))
         .set("tls.key_file", kept.path("tls.key"))
         .set("tls.cert_file", kept.path("tls.crt"))
         .variable("OPERATORS_OWN", OPERATORS)
@@ -371,22 +421,27 @@ async fn no_secret_is_anywhere_but_where_it_belongs() {
         .get("/v1/sessions")
         .await
         .ok();
-    let secrets = [
+    let vault = vault(&world).await;
+    let mut secrets = vec![
         ("the model's key", MODEL_KEY),
         ("the configured key", own.as_str()),
         ("an issued key", &issued_key),
         ("the snapshots' key", &kept.snapshot),
+        ("the vaults' key", &kept.vault),
         ("the key of TLS", &kept.tls),
         ("a variable of the operator", OPERATORS),
         ("a mistyped key", MISTYPED),
     ];
+    secrets.extend(CREDENTIALS.map(|value| ("a credential", value)));
     let canaries = Canaries::new(&secrets);
     let decoy = Canaries::new(&[("the decoy", DECOY)]);
     let (mut secret, mut planted) = (Found::default(), Found::default());
 
     let sampled = Sampled::of(world.server());
-    let session = world.session(&Agent::free()).await;
+    let more = json!({"vault_ids": [vault]});
+    let session = world.session_with(&Agent::free(), &more).await;
     hunt(&session).await;
+    let credential = format!("/v1/vaults/{vault}/credentials");
     search_sandboxes(&world, &canaries, &mut secret);
     search_sandboxes(&world, &decoy, &mut planted);
     let started = sampled.end();
@@ -398,6 +453,7 @@ async fn no_secret_is_anywhere_but_where_it_belongs() {
             wrong_requests(&world, &session).await.join("\n"),
         ),
         ("answers", answers(&world, &session).await.join("\n")),
+        ("answers", world.client.get(&credential).await.text),
         ("the stream", format!("{:?}", session.watch.frames())),
         (
             "requests to the model",
