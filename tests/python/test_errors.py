@@ -23,8 +23,9 @@ def test_wrong_type_and_missing_field_are_named(client):
 
 
 def test_field_that_is_not_served_yet_is_refused_not_swallowed(client, agent, environment):
-    with pytest.raises(anthropic.BadRequestError, match="vault_ids"):
-        client.beta.sessions.create(agent=agent.id, environment_id=environment.id, vault_ids=["vlt_1"])
+    files = [{"type": "file", "file_id": "file_1"}]
+    with pytest.raises(anthropic.BadRequestError, match="resources"):
+        client.beta.sessions.create(agent=agent.id, environment_id=environment.id, resources=files)
 
 
 @pytest.mark.parametrize("path", ["/v1/user_profiles", "/v1/skills", "/v1/memory_stores", "/v1/deployments"])

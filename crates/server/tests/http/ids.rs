@@ -40,9 +40,11 @@ async fn odd_ids_are_absent_on_every_route() {
             };
             let answer = world.send(request).await;
             let status = answer.status.as_u16();
+            // In a session store any key may be asked for, and there is nothing under it.
+            let any = line.path.starts_with("/session_store/") && line.method != Method::POST;
             // A body without what it needs may be told before the id is looked for.
             assert!(
-                matches!(status, 400 | 404 | 414),
+                matches!(status, 400 | 404 | 414) || (any && status == 200),
                 "{} {path:.90}: {status}",
                 line.method
             );
